@@ -1,0 +1,35 @@
+# SPDX-License-Identifier: Apache-2.0
+# Bodies and events -> oisp_exchange, by the tables of the dialects.
+from libc.stdint cimport uint8_t, uint16_t
+from oisp_core.types cimport oisp_exchange, oisp_limits, oisp_slice, oisp_status
+
+cdef extern from "oisp/dialect.h" nogil:
+    ctypedef struct oisp_dialects:
+        pass
+    enum:
+        OISP_FRAMING_NONE      # one document
+        OISP_FRAMING_SSE
+        OISP_FRAMING_NDJSON
+        OISP_FRAMING_JSON_ARRAY
+        OISP_FRAMING_EVENTSTREAM
+
+# Immutable; shared by any number of engines. names: list of dialect names, index = verdict.dialect - 1.
+cdef class Dialects:
+    cdef const oisp_dialects* table
+    cdef readonly object names
+
+cdef oisp_exchange* exchange_new(const oisp_limits* limits) noexcept nogil
+cdef void exchange_reset(oisp_exchange* x) noexcept nogil    # wipes the arena, keeps the memory
+cdef void exchange_free(oisp_exchange* x) noexcept nogil
+
+# How the response's body is framed: by content type, dialect, and first bytes. Parameters may be empty.
+cdef int dialect_framing(const oisp_dialects* t, uint16_t dialect, oisp_slice content_type, const uint8_t* first, size_t size) noexcept nogil
+# x.dialect must be set (1-based). complete = 0: the body is cut, read what is there.
+cdef oisp_status decode_request(const oisp_dialects* t, oisp_exchange* x, const uint8_t* data, size_t size, bint complete) noexcept nogil
+# One whole document of the response.
+cdef oisp_status decode_response(const oisp_dialects* t, oisp_exchange* x, const uint8_t* data, size_t size, bint complete) noexcept nogil
+# One event of a streamed response; sets x.chunk_* and x.first_content.
+cdef oisp_status decode_event(const oisp_dialects* t, oisp_exchange* x, oisp_slice name, const uint8_t* data, size_t size) noexcept nogil
+# After the last byte: derived values (finish, usage normalised, joined arguments checked). status: HTTP status, 0 unknown.
+cdef void decode_finish(const oisp_dialects* t, oisp_exchange* x, int status) noexcept nogil
+cdef oisp_slice dialect_name(const oisp_dialects* t, uint16_t dialect) noexcept nogil

@@ -1,0 +1,18 @@
+# SPDX-License-Identifier: Apache-2.0
+# oisp_exchange + oisp_facts -> lines of NDJSON under a content policy. Each call appends whole lines to w.out or nothing.
+from libc.stdint cimport uint64_t
+from oisp_core.types cimport (oisp_call, oisp_exchange, oisp_facts, oisp_status, oisp_tool_answer, oisp_ulid, oisp_writer)
+
+cdef int writer_init(oisp_writer* w, int policy, size_t out_max) noexcept nogil
+cdef void writer_seed(oisp_writer* w, uint64_t a, uint64_t b, bint reproducible) noexcept nogil
+cdef void writer_hash_key(oisp_writer* w, const unsigned char* key, size_t size) noexcept nogil
+cdef void writer_free(oisp_writer* w) noexcept nogil
+# Monotonic within a millisecond. With a reproducible seed the random half comes from the generator alone.
+cdef void writer_ulid(oisp_writer* w, uint64_t ts_ns, oisp_ulid* out) noexcept nogil
+
+cdef oisp_status encode_request(oisp_writer* w, const oisp_exchange* x, const oisp_facts* f) noexcept nogil
+cdef oisp_status encode_response(oisp_writer* w, const oisp_exchange* x, const oisp_facts* f) noexcept nogil
+cdef oisp_status encode_embedding(oisp_writer* w, const oisp_exchange* x, const oisp_facts* f) noexcept nogil
+cdef oisp_status encode_chunk(oisp_writer* w, const oisp_exchange* x, const oisp_facts* f) noexcept nogil
+cdef oisp_status encode_tool_call(oisp_writer* w, const oisp_exchange* x, const oisp_call* call, const oisp_facts* f) noexcept nogil
+cdef oisp_status encode_tool_result(oisp_writer* w, const oisp_exchange* x, const oisp_tool_answer* answer, const oisp_facts* f) noexcept nogil

@@ -1,0 +1,1 @@
+"""Everything that touches the machine: capture, enrichment, export, the command line."""

@@ -1,0 +1,77 @@
+"""The extension table, the data map and the build flavours; everything else is in pyproject.toml."""
+
+from __future__ import annotations
+
+import os
+from glob import glob
+from pathlib import Path
+
+from Cython.Build import cythonize
+from setuptools import Extension, find_packages, setup
+
+FLAVOUR = os.environ.get("OISP_BUILD", "release")
+SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
+CFLAGS = {
+    "release": ["-O3", "-g0", "-DNDEBUG"],
+    "debug": ["-O1", "-g", "-UNDEBUG", *SANITIZE],
+    "trace": ["-O0", "-g0", "-DCYTHON_TRACE_NOGIL=1"],
+}[FLAVOUR]
+LDFLAGS = SANITIZE[:1] if FLAVOUR == "debug" else []
+
+# module -> C files beside its .pyx
+EXTENSIONS: dict[str, list[str]] = {
+    "oisp_core.simd.scan": ["oisp_core/simd/scan_table.c"],
+    "oisp_core.reassemble.http1": [],
+    "oisp_core.reassemble.sse": [],
+    "oisp_core.match.automaton": [],
+    "oisp_core.match.rules": [],
+    "oisp_core.decode.jsonscan": [],
+    "oisp_core.decode.decoder": [],
+    "oisp_core.encode.writer": ["oisp_core/encode/sha256.c"],
+    "oisp_core.engine": [],
+    "oisp_sensor.capture.ringbuf": [],
+}
+# package that holds the data -> folder at the top level
+DATA = {
+    "oisp_core._data.schema": "schema",
+    "oisp_core._data.semconv": "semconv",
+}
+HEADERS = glob("oisp_core/include/**/*.h", recursive=True)
+
+
+def extension(name: str, sources: list[str]) -> Extension:
+    return Extension(
+        name,
+        [name.replace(".", "/") + ".pyx", *sources],
+        include_dirs=["oisp_core/include"],
+        depends=HEADERS,
+        extra_compile_args=["-std=gnu11", "-fvisibility=hidden", *CFLAGS],
+        extra_link_args=LDFLAGS,
+    )
+
+
+setup(
+    packages=[*find_packages(include=["oisp_core*", "oisp_sensor*"]), *DATA],
+    package_dir=DATA,
+    package_data={
+        "": ["*.pxd", "*.pyi", "py.typed"],
+        "oisp_core": ["include/**/*.h"],
+        "oisp_core._data.schema": ["**/*.json"],
+        "oisp_core._data.semconv": ["**/*.yaml", "**/*.md"],
+    },
+    include_package_data=False,
+    ext_modules=cythonize(
+        [extension(n, s) for n, s in EXTENSIONS.items() if Path(n.replace(".", "/") + ".pyx").exists()],
+        build_dir=f"build/cython-{FLAVOUR}",
+        nthreads=0,
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": FLAVOUR != "release",
+            "wraparound": False,
+            "initializedcheck": False,
+            "cdivision": True,
+            "linetrace": FLAVOUR == "trace",
+            "embedsignature": False,
+        },
+    ),
+)
