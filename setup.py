@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from glob import glob
 from pathlib import Path
 
@@ -36,6 +37,9 @@ DATA = {
     "oisp_core._data.schema": "schema",
     "oisp_core._data.semconv": "semconv",
 }
+JOBS = os.cpu_count() or 1
+# Where worker processes are not forked they would run this file again.
+CYTHON_JOBS = JOBS if sys.platform == "linux" and sys.version_info < (3, 14) else 0
 HEADERS = glob("oisp_core/include/**/*.h", recursive=True)
 
 
@@ -60,10 +64,11 @@ setup(
         "oisp_core._data.semconv": ["**/*.yaml", "**/*.md"],
     },
     include_package_data=False,
+    options={"build_ext": {"parallel": JOBS}},
     ext_modules=cythonize(
         [extension(n, s) for n, s in EXTENSIONS.items() if Path(n.replace(".", "/") + ".pyx").exists()],
         build_dir=f"build/cython-{FLAVOUR}",
-        nthreads=0,
+        nthreads=CYTHON_JOBS,
         compiler_directives={
             "language_level": 3,
             "boundscheck": FLAVOUR != "release",

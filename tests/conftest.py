@@ -1,0 +1,167 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Fixtures that every test folder shares: where the tree and the corpus are, what may be captured, private libraries.
+
+Not here: anything that knows a parser or an event. Tests of one part keep their helpers beside them.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, NoReturn
+
+import pytest
+
+# The wheel's tests run in a staged folder of symbolic links (see `oisp`); resolving leads back to the real tree.
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--full", action="store_true", help="also run the tests marked `full` (minutes, not seconds)")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--full") or os.environ.get("OISP_FULL") == "1" or "full" in config.getoption("markexpr"):
+        return
+    full = [item for item in items if item.get_closest_marker("full")]
+    if full:
+        items[:] = [item for item in items if not item.get_closest_marker("full")]
+        config.hook.pytest_deselected(items=full)
+
+
+def unavailable(reason: str, *, required: bool) -> NoReturn:
+    """Skip, or fail where the run has promised that this can be tested."""
+    if required:
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def repo_root() -> Path:
+    """The source tree: schema/, semconv/, examples/, documents. Never put it on sys.path."""
+    return ROOT
+
+
+# --- the corpus -----------------------------------------------------------------------------------------------------
+
+
+class Corpus:
+    """Recorded exchanges beside the project. Read them here; they are never copied into the tree."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.render_py = folder / "render.py"
+
+    def _rows(self, name: str) -> Iterator[dict[str, Any]]:
+        with gzip.open(self.folder / name, "rt", encoding="utf-8") as lines:
+            for line in lines:
+                yield json.loads(line)
+
+    @cache  # noqa: B019 (one object for the whole session)
+    def exchanges(self) -> list[dict[str, Any]]:
+        return list(self._rows("exchanges.jsonl.gz"))
+
+    @cache  # noqa: B019
+    def truth(self) -> dict[str, dict[str, Any]]:
+        return {row["id"]: row for row in self._rows("truth.jsonl.gz")}
+
+
+@pytest.fixture(scope="session")
+def corpus() -> Corpus:
+    """`../shared/corpus` (or OISP_CORPUS). Skips where it is absent, fails under CI."""
+    folder = Path(os.environ.get("OISP_CORPUS") or ROOT.parent / "shared" / "corpus")
+    if not (folder / "exchanges.jsonl.gz").is_file():
+        unavailable("the corpus of recorded exchanges is not beside the project", required=bool(os.environ.get("CI")))
+    return Corpus(folder)
+
+
+# --- capturing ------------------------------------------------------------------------------------------------------
+
+
+@cache
+def bpf_obstacle() -> str | None:
+    """Why eBPF capture cannot run here, or None."""
+    if sys.platform != "linux":
+        return "eBPF needs Linux"
+    if os.geteuid() != 0:
+        return "eBPF needs root"
+    if not Path("/sys/kernel/btf/vmlinux").exists():
+        return "this kernel has no BTF (/sys/kernel/btf/vmlinux)"
+    # PERF_EVENT uprobes are announced by this folder; it exists without tracefs being mounted.
+    if not Path("/sys/bus/event_source/devices/uprobe").exists():
+        return "this kernel has no uprobe event source"
+    return None
+
+
+@pytest.fixture(scope="session")
+def require_bpf() -> None:
+    """For tests marked `live`: skip where eBPF cannot run, fail there under OISP_REQUIRE_BPF=1."""
+    obstacle = bpf_obstacle()
+    if obstacle:
+        unavailable(obstacle, required=os.environ.get("OISP_REQUIRE_BPF") == "1")
+
+
+@dataclass(frozen=True)
+class PrivateSsl:
+    """Copies of libssl and libcrypto that only this test's own processes load."""
+
+    folder: Path
+    libssl: Path
+    libcrypto: Path
+    env: dict[str, str]
+
+
+@cache
+def interpreter_libraries() -> tuple[Path, Path]:
+    """libssl and libcrypto as this interpreter would load them, without loading them."""
+    found = subprocess.run(
+        [sys.executable, "-c", "import _ssl; print(_ssl.__file__)"], capture_output=True, text=True, check=True
+    ).stdout.strip()
+    listed = subprocess.run(["ldd", found], capture_output=True, text=True, check=True).stdout
+    paths = [Path(p) for p in re.findall(r"=> (\S*/lib(?:ssl|crypto)\.so\S*)", listed)]
+    ssl = next((p for p in paths if p.name.startswith("libssl")), None)
+    crypto = next((p for p in paths if p.name.startswith("libcrypto")), None)
+    if ssl is None or crypto is None:
+        raise LookupError("this interpreter has OpenSSL linked in: there is no library to copy")
+    return ssl, crypto
+
+
+@pytest.fixture
+def private_libssl(tmp_path: Path) -> PrivateSsl:
+    """Private copies in a temporary folder; start targets with `env=` so that they load them, and probe only these."""
+    return make_private_libssl(tmp_path / "private-ssl")
+
+
+def make_private_libssl(folder: Path) -> PrivateSsl:
+    try:
+        ssl, crypto = interpreter_libraries()
+    except (LookupError, OSError, subprocess.CalledProcessError) as error:
+        unavailable(str(error), required=os.environ.get("OISP_REQUIRE_BPF") == "1")
+    folder.mkdir(parents=True)
+    for library in (ssl, crypto):
+        shutil.copy(library.resolve(), folder / library.name)  # under its soname, which the loader looks for
+    env = {
+        "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
+        "LD_LIBRARY_PATH": str(folder),
+        "HOME": str(folder),
+        "LANG": "C.UTF-8",
+        "PYTHONUNBUFFERED": "1",
+    }
+    if "PYTHONPATH" in os.environ:
+        env["PYTHONPATH"] = os.environ["PYTHONPATH"]
+    return PrivateSsl(folder, folder / ssl.name, folder / crypto.name, env)
+
+
+@pytest.fixture(scope="session")
+def new_private_libssl(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], PrivateSsl]:
+    """For module-scoped targets: each call makes one more set of private copies."""
+    return lambda: make_private_libssl(tmp_path_factory.mktemp("ssl") / "private-ssl")
