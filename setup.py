@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-from glob import glob
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -40,7 +39,7 @@ DATA = {
 JOBS = os.cpu_count() or 1
 # Where worker processes are not forked they would run this file again.
 CYTHON_JOBS = JOBS if sys.platform == "linux" and sys.version_info < (3, 14) else 0
-HEADERS = glob("oisp_core/include/**/*.h", recursive=True)
+HEADERS = sorted(map(str, Path("oisp_core/include").rglob("*.h")))
 
 
 def extension(name: str, sources: list[str]) -> Extension:
