@@ -24,7 +24,8 @@
   X(VLLM, "vllm") \
   X(OTHER, "other")
 
-enum oisp_provider_name { OISP_PROVIDER_NAME_ABSENT = 0,
+enum oisp_provider_name {
+  OISP_PROVIDER_NAME_ABSENT = 0,
   OISP_PROVIDER_NAME_OPENAI,
   OISP_PROVIDER_NAME_ANTHROPIC,
   OISP_PROVIDER_NAME_GOOGLE,
@@ -51,7 +52,8 @@ enum oisp_provider_name { OISP_PROVIDER_NAME_ABSENT = 0,
   X(NONE, "none") \
   X(UNKNOWN, "unknown")
 
-enum oisp_auth_type { OISP_AUTH_TYPE_ABSENT = 0,
+enum oisp_auth_type {
+  OISP_AUTH_TYPE_ABSENT = 0,
   OISP_AUTH_TYPE_API_KEY,
   OISP_AUTH_TYPE_OAUTH,
   OISP_AUTH_TYPE_SERVICE_ACCOUNT,
@@ -66,7 +68,8 @@ enum oisp_auth_type { OISP_AUTH_TYPE_ABSENT = 0,
   X(SHARED, "shared") \
   X(UNKNOWN, "unknown")
 
-enum oisp_account_type { OISP_ACCOUNT_TYPE_ABSENT = 0,
+enum oisp_account_type {
+  OISP_ACCOUNT_TYPE_ABSENT = 0,
   OISP_ACCOUNT_TYPE_PERSONAL,
   OISP_ACCOUNT_TYPE_CORPORATE,
   OISP_ACCOUNT_TYPE_SHARED,
@@ -82,7 +85,8 @@ enum oisp_account_type { OISP_ACCOUNT_TYPE_ABSENT = 0,
   X(MODERATION, "moderation") \
   X(OTHER, "other")
 
-enum oisp_request_type { OISP_REQUEST_TYPE_ABSENT = 0,
+enum oisp_request_type {
+  OISP_REQUEST_TYPE_ABSENT = 0,
   OISP_REQUEST_TYPE_CHAT,
   OISP_REQUEST_TYPE_COMPLETION,
   OISP_REQUEST_TYPE_EMBEDDING,
@@ -99,7 +103,8 @@ enum oisp_request_type { OISP_REQUEST_TYPE_ABSENT = 0,
   X(TOOL, "tool") \
   X(FUNCTION, "function")
 
-enum oisp_role { OISP_ROLE_ABSENT = 0,
+enum oisp_role {
+  OISP_ROLE_ABSENT = 0,
   OISP_ROLE_SYSTEM,
   OISP_ROLE_USER,
   OISP_ROLE_ASSISTANT,
@@ -114,7 +119,8 @@ enum oisp_role { OISP_ROLE_ABSENT = 0,
   X(COMPUTER_USE, "computer_use") \
   X(OTHER, "other")
 
-enum oisp_tool_type { OISP_TOOL_TYPE_ABSENT = 0,
+enum oisp_tool_type {
+  OISP_TOOL_TYPE_ABSENT = 0,
   OISP_TOOL_TYPE_FUNCTION,
   OISP_TOOL_TYPE_CODE_INTERPRETER,
   OISP_TOOL_TYPE_FILE_SEARCH,
@@ -130,7 +136,8 @@ enum oisp_tool_type { OISP_TOOL_TYPE_ABSENT = 0,
   X(ERROR, "error") \
   X(OTHER, "other")
 
-enum oisp_finish_reason { OISP_FINISH_REASON_ABSENT = 0,
+enum oisp_finish_reason {
+  OISP_FINISH_REASON_ABSENT = 0,
   OISP_FINISH_REASON_STOP,
   OISP_FINISH_REASON_LENGTH,
   OISP_FINISH_REASON_TOOL_CALLS,
@@ -155,7 +162,8 @@ enum oisp_finish_reason { OISP_FINISH_REASON_ABSENT = 0,
   X(COMPUTER_USE, "computer_use") \
   X(OTHER, "other")
 
-enum oisp_agent_tool_type { OISP_AGENT_TOOL_TYPE_ABSENT = 0,
+enum oisp_agent_tool_type {
+  OISP_AGENT_TOOL_TYPE_ABSENT = 0,
   OISP_AGENT_TOOL_TYPE_FILE_READ,
   OISP_AGENT_TOOL_TYPE_FILE_WRITE,
   OISP_AGENT_TOOL_TYPE_FILE_EDIT,
@@ -178,12 +186,7 @@ enum oisp_agent_tool_type { OISP_AGENT_TOOL_TYPE_ABSENT = 0,
   X(LOW, "low") \
   X(INFERRED, "inferred")
 
-enum oisp_level { OISP_LEVEL_ABSENT = 0,
-  OISP_LEVEL_HIGH,
-  OISP_LEVEL_MEDIUM,
-  OISP_LEVEL_LOW,
-  OISP_LEVEL_INFERRED
-};
+enum oisp_level { OISP_LEVEL_ABSENT = 0, OISP_LEVEL_HIGH, OISP_LEVEL_MEDIUM, OISP_LEVEL_LOW, OISP_LEVEL_INFERRED };
 
 #define OISP_COMPLETENESSS(X) \
   X(FULL, "full") \
@@ -193,7 +196,8 @@ enum oisp_level { OISP_LEVEL_ABSENT = 0,
   X(SAMPLED, "sampled") \
   X(VENDOR_REPORTED, "vendor_reported")
 
-enum oisp_completeness { OISP_COMPLETENESS_ABSENT = 0,
+enum oisp_completeness {
+  OISP_COMPLETENESS_ABSENT = 0,
   OISP_COMPLETENESS_FULL,
   OISP_COMPLETENESS_PARTIAL,
   OISP_COMPLETENESS_METADATA_ONLY,
@@ -210,7 +214,8 @@ enum oisp_completeness { OISP_COMPLETENESS_ABSENT = 0,
   X(HEURISTIC, "heuristic") \
   X(UNKNOWN, "unknown")
 
-enum oisp_process_attribution { OISP_PROCESS_ATTRIBUTION_ABSENT = 0,
+enum oisp_process_attribution {
+  OISP_PROCESS_ATTRIBUTION_ABSENT = 0,
   OISP_PROCESS_ATTRIBUTION_DIRECT,
   OISP_PROCESS_ATTRIBUTION_SOCKET_INODE,
   OISP_PROCESS_ATTRIBUTION_CGROUP,
@@ -228,7 +233,8 @@ enum oisp_process_attribution { OISP_PROCESS_ATTRIBUTION_ABSENT = 0,
   X(INFERENCE, "inference") \
   X(NONE, "none")
 
-enum oisp_content_source { OISP_CONTENT_SOURCE_ABSENT = 0,
+enum oisp_content_source {
+  OISP_CONTENT_SOURCE_ABSENT = 0,
   OISP_CONTENT_SOURCE_PLAINTEXT_CAPTURE,
   OISP_CONTENT_SOURCE_TLS_BOUNDARY,
   OISP_CONTENT_SOURCE_MITM_DECRYPTION,
@@ -247,7 +253,8 @@ enum oisp_content_source { OISP_CONTENT_SOURCE_ABSENT = 0,
   X(HEURISTIC, "heuristic") \
   X(VENDOR_REPORTED, "vendor_reported")
 
-enum oisp_detection_method { OISP_DETECTION_METHOD_ABSENT = 0,
+enum oisp_detection_method {
+  OISP_DETECTION_METHOD_ABSENT = 0,
   OISP_DETECTION_METHOD_KNOWN_ENDPOINT,
   OISP_DETECTION_METHOD_PAYLOAD_INSPECTION,
   OISP_DETECTION_METHOD_HEADER_FINGERPRINT,
@@ -275,7 +282,8 @@ enum oisp_detection_method { OISP_DETECTION_METHOD_ABSENT = 0,
   X(NETWORK_EXTENSION, "network_extension") \
   X(OTHER, "other")
 
-enum oisp_capture_method { OISP_CAPTURE_METHOD_ABSENT = 0,
+enum oisp_capture_method {
+  OISP_CAPTURE_METHOD_ABSENT = 0,
   OISP_CAPTURE_METHOD_EBPF_TRACEPOINT,
   OISP_CAPTURE_METHOD_EBPF_KPROBE,
   OISP_CAPTURE_METHOD_EBPF_UPROBE,
@@ -301,7 +309,8 @@ enum oisp_capture_method { OISP_CAPTURE_METHOD_ABSENT = 0,
   X(WORKFLOW, "workflow") \
   X(RETRY, "retry")
 
-enum oisp_triggered_by { OISP_TRIGGERED_BY_ABSENT = 0,
+enum oisp_triggered_by {
+  OISP_TRIGGERED_BY_ABSENT = 0,
   OISP_TRIGGERED_BY_LLM_DECISION,
   OISP_TRIGGERED_BY_USER_APPROVAL,
   OISP_TRIGGERED_BY_AUTOMATIC,

@@ -54,7 +54,8 @@ typedef struct oisp_message_part {
 
 enum oisp_part_flags {
   OISP_PART_PARTIAL = 1, /* cut by loss or limit */
-  OISP_PART_SYSTEM = 2   /* came from a place of its own (system, instructions, systemInstruction): not counted in messages_count */
+  OISP_PART_SYSTEM =
+      2   /* came from a place of its own (system, instructions, systemInstruction): not counted in messages_count */
 };
 
 typedef struct oisp_tool_def {

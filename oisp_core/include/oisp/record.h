@@ -26,24 +26,24 @@
 #define OISP_RECORD_CHUNK 16384 /* payload bytes in one data record: one TLS record; what the verifier and rings like */
 
 enum oisp_record_kind {
-  OISP_RECORD_DATA = 1,    /* oisp_record_data, then `captured` bytes */
-  OISP_RECORD_OPEN = 2,    /* oisp_record_conn: a TLS handle was seen for the first time */
-  OISP_RECORD_CLOSE = 3,   /* oisp_record_conn: freed, cleared or shut down */
+  OISP_RECORD_DATA = 1, /* oisp_record_data, then `captured` bytes */
+  OISP_RECORD_OPEN = 2, /* oisp_record_conn: a TLS handle was seen for the first time */
+  OISP_RECORD_CLOSE = 3, /* oisp_record_conn: freed, cleared or shut down */
   OISP_RECORD_ADDRESS = 4, /* oisp_record_address, then SNI and ALPN bytes */
-  OISP_RECORD_LOST = 5,    /* oisp_record_lost: what could not be put into the ring */
+  OISP_RECORD_LOST = 5, /* oisp_record_lost: what could not be put into the ring */
   OISP_RECORD_PROCESS = 6, /* oisp_record_process: fork, exec, exit of a process of the scope */
-  OISP_RECORD_CONTEXT = 7  /* oisp_record_context, then ready-encoded JSON members for set_context() */
+  OISP_RECORD_CONTEXT = 7 /* oisp_record_context, then ready-encoded JSON members for set_context() */
 };
 
 enum oisp_direction {
   OISP_WRITE = 0, /* the process wrote these bytes */
-  OISP_READ = 1   /* the process read these bytes */
+  OISP_READ = 1 /* the process read these bytes */
 };
 
 enum oisp_record_flags {
-  OISP_RECORD_MIDWAY = 1,   /* the connection was already in use when capture first saw it */
-  OISP_RECORD_SERVER = 2,   /* the handle accepts (known from the library), else unknown */
-  OISP_RECORD_SHORT = 4,    /* captured < what this piece should hold: the rest faulted or was spared */
+  OISP_RECORD_MIDWAY = 1, /* the connection was already in use when capture first saw it */
+  OISP_RECORD_SERVER = 2, /* the handle accepts (known from the library), else unknown */
+  OISP_RECORD_SHORT = 4, /* captured < what this piece should hold: the rest faulted or was spared */
   OISP_RECORD_PLAINTEXT = 8 /* not from a TLS library: a plain socket */
 };
 
@@ -57,20 +57,20 @@ typedef struct oisp_record {
  * call_size, consecutive offsets. */
 typedef struct oisp_record_data {
   oisp_record head;
-  OISP_U64 conn;      /* opaque, given once when capture first sees a handle, never reused in a recording */
-  OISP_U64 ts_enter;  /* entry of the call */
+  OISP_U64 conn; /* opaque, given once when capture first sees a handle, never reused in a recording */
+  OISP_U64 ts_enter; /* entry of the call */
   OISP_U64 ts_return; /* return of the call */
-  OISP_U64 offset;    /* of payload[0] in the stream of this direction, counted from the first byte of the connection */
+  OISP_U64 offset; /* of payload[0] in the stream of this direction, counted from the first byte of the connection */
   OISP_U64 call_size; /* bytes that the whole call moved */
   OISP_U64 cgroup;
   OISP_U64 start_time; /* of the process, nanoseconds since boot: pid + start_time names a process for ever */
-  OISP_U32 pid;        /* thread group id in the initial pid namespace */
+  OISP_U32 pid; /* thread group id in the initial pid namespace */
   OISP_U32 tid;
   OISP_U32 uid;
-  OISP_U32 captured;    /* payload bytes in this record */
-  OISP_U32 sequence;    /* of this record within its direction, from 0: a jump is a loss even without bytes */
+  OISP_U32 captured; /* payload bytes in this record */
+  OISP_U32 sequence; /* of this record within its direction, from 0: a jump is a loss even without bytes */
   OISP_U16 header_size; /* sizeof this struct as the writer knew it: payload starts there */
-  OISP_U8 direction;    /* enum oisp_direction */
+  OISP_U8 direction; /* enum oisp_direction */
   OISP_U8 reserved;
 } oisp_record_data;
 
@@ -85,7 +85,7 @@ typedef struct oisp_record_conn {
   OISP_U32 uid;
   OISP_U32 gid;
   OISP_U64 bytes[2]; /* CLOSE: bytes of each direction that the handle moved; OPEN: 0 */
-  OISP_U64 lost[2];  /* CLOSE: of those, bytes that never reached the ring */
+  OISP_U64 lost[2]; /* CLOSE: of those, bytes that never reached the ring */
 } oisp_record_conn;
 
 typedef struct oisp_record_address {
@@ -97,7 +97,7 @@ typedef struct oisp_record_address {
   OISP_U16 local_port; /* host byte order */
   OISP_U16 remote_port;
   OISP_U16 tls_version; /* 0x0304 = TLS 1.3; 0 unknown */
-  OISP_U8 sni_size;     /* bytes that follow this struct: server name, then ALPN */
+  OISP_U8 sni_size; /* bytes that follow this struct: server name, then ALPN */
   OISP_U8 alpn_size;
 } oisp_record_address;
 
@@ -147,9 +147,9 @@ typedef struct oisp_record_context {
 typedef struct oisp_recording_header {
   OISP_U64 magic;
   OISP_U32 version;
-  OISP_U32 header_size;   /* of this struct and the JSON that follows it, multiple of 8: the first record is there */
+  OISP_U32 header_size; /* of this struct and the JSON that follows it, multiple of 8: the first record is there */
   OISP_U64 clock_base_ns; /* Unix nanoseconds = clock_base_ns + ts of a record */
-  OISP_U32 json_size;     /* UTF-8 JSON object after this struct: host, scope, tool version */
+  OISP_U32 json_size; /* UTF-8 JSON object after this struct: host, scope, tool version */
   OISP_U32 reserved;
 } oisp_recording_header;
 

@@ -31,10 +31,10 @@ enum oisp_token_kind {
   OISP_TOKEN_GAP = 7,       /* number = body bytes missing here */
   OISP_TOKEN_END = 8,       /* the message is complete; flags bit 0: it ended by close, bit 1: cut short */
   OISP_TOKEN_UPGRADE = 9,   /* what follows is another protocol; feed stops after it */
-  OISP_TOKEN_EVENT = 10,    /* SSE: name = event type (empty: message), data = payload; websocket, ndjson, ...: data */
-  OISP_TOKEN_WARNING = 11,  /* number = enum oisp_warning: read leniently, and said */
+  OISP_TOKEN_EVENT = 10, /* SSE: name = event type (empty: message), data = payload; websocket, ndjson, ...: data */
+  OISP_TOKEN_WARNING = 11, /* number = enum oisp_warning: read leniently, and said */
   OISP_TOKEN_SETTINGS = 12, /* HTTP/2 and others: control, see the parser */
-  OISP_TOKEN_RESET = 13     /* HTTP/2: stream reset, number = error code */
+  OISP_TOKEN_RESET = 13 /* HTTP/2: stream reset, number = error code */
 };
 
 /* How the end of a body is found. */
@@ -49,7 +49,7 @@ enum oisp_body_kind {
 enum oisp_warning {
   OISP_WARNING_OBS_FOLD = 1,
   OISP_WARNING_BARE_LF = 2,
-  OISP_WARNING_DUPLICATE_LENGTH = 3,   /* the same length twice */
+  OISP_WARNING_DUPLICATE_LENGTH = 3, /* the same length twice */
   OISP_WARNING_CONFLICTING_LENGTH = 4, /* different lengths, or length with chunked: request smuggling */
   OISP_WARNING_BLANK_BEFORE_COLON = 5,
   OISP_WARNING_BAD_FIELD = 6, /* a line without colon or with a bad name, skipped */
@@ -57,7 +57,7 @@ enum oisp_warning {
 };
 
 typedef struct oisp_token {
-  uint16_t kind;  /* enum oisp_token_kind */
+  uint16_t kind; /* enum oisp_token_kind */
   uint16_t flags; /* by kind */
   uint32_t stream;
   uint64_t offset; /* of data[0] in the stream of bytes that the parser reads (not of the buffer) */
