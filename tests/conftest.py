@@ -9,9 +9,6 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import re
-import shutil
-import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -20,6 +17,8 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+
+from oisp_sensor.demo.libraries import NoPrivateLibrary, copy_libraries
 
 # The wheel's tests run in a staged folder of symbolic links (see `oisp`); resolving leads back to the real tree.
 ROOT = Path(__file__).resolve().parents[1]
@@ -120,19 +119,18 @@ class PrivateSsl:
     env: dict[str, str]
 
 
-@cache
-def interpreter_libraries() -> tuple[Path, Path]:
-    """libssl and libcrypto as this interpreter would load them, without loading them."""
-    found = subprocess.run(
-        [sys.executable, "-c", "import _ssl; print(_ssl.__file__)"], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    listed = subprocess.run(["ldd", found], capture_output=True, text=True, check=True).stdout
-    paths = [Path(p) for p in re.findall(r"=> (\S*/lib(?:ssl|crypto)\.so\S*)", listed)]
-    ssl = next((p for p in paths if p.name.startswith("libssl")), None)
-    crypto = next((p for p in paths if p.name.startswith("libcrypto")), None)
-    if ssl is None or crypto is None:
-        raise LookupError("this interpreter has OpenSSL linked in: there is no library to copy")
-    return ssl, crypto
+def make_private_libssl(folder: Path, program: str | None = None) -> PrivateSsl:
+    try:
+        copies = copy_libraries(folder, program)
+    except NoPrivateLibrary as error:
+        unavailable(str(error), required=os.environ.get("OISP_REQUIRE_BPF") == "1")
+    home = folder / "home"
+    home.mkdir()
+    env = {"PATH": os.environ.get("PATH", "/usr/bin:/bin"), "HOME": str(home), "LANG": "C.UTF-8", **copies.env}
+    env["PYTHONUNBUFFERED"] = "1"
+    if "PYTHONPATH" in os.environ:
+        env["PYTHONPATH"] = os.environ["PYTHONPATH"]
+    return PrivateSsl(copies.folder, copies.libssl, copies.libcrypto, env)
 
 
 @pytest.fixture
@@ -141,27 +139,11 @@ def private_libssl(tmp_path: Path) -> PrivateSsl:
     return make_private_libssl(tmp_path / "private-ssl")
 
 
-def make_private_libssl(folder: Path) -> PrivateSsl:
-    try:
-        ssl, crypto = interpreter_libraries()
-    except (LookupError, OSError, subprocess.CalledProcessError) as error:
-        unavailable(str(error), required=os.environ.get("OISP_REQUIRE_BPF") == "1")
-    folder.mkdir(parents=True)
-    for library in (ssl, crypto):
-        shutil.copy(library.resolve(), folder / library.name)  # under its soname, which the loader looks for
-    env = {
-        "PATH": os.environ.get("PATH", "/usr/bin:/bin"),
-        "LD_LIBRARY_PATH": str(folder),
-        "HOME": str(folder),
-        "LANG": "C.UTF-8",
-        "PYTHONUNBUFFERED": "1",
-    }
-    if "PYTHONPATH" in os.environ:
-        env["PYTHONPATH"] = os.environ["PYTHONPATH"]
-    return PrivateSsl(folder, folder / ssl.name, folder / crypto.name, env)
-
-
 @pytest.fixture(scope="session")
-def new_private_libssl(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], PrivateSsl]:
-    """For module-scoped targets: each call makes one more set of private copies."""
-    return lambda: make_private_libssl(tmp_path_factory.mktemp("ssl") / "private-ssl")
+def new_private_libssl(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., PrivateSsl]:
+    """Each call makes one more set, for targets of wider scope or for other programs (`program`: what ldd reads)."""
+
+    def make(program: str | None = None) -> PrivateSsl:
+        return make_private_libssl(tmp_path_factory.mktemp("ssl") / "private-ssl", program)
+
+    return make
