@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Where the data that ships with the package lies, and the only place in `oisp_core` that opens a file.
 
-A wheel holds it under `oisp_core/_data/`; in a source tree, built in place or installed editable, the same folders stand
-at the top level. One name works in both: `data("schema/v0.1/envelope.schema.json")`.
+A wheel holds it under `oisp_core/_data/`; in a source tree, built in place or installed editable, the same folders
+stand at the top level. One name works in both: `data("schema/v0.1/envelope.schema.json")`.
 """
 
 from __future__ import annotations

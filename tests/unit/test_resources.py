@@ -38,7 +38,7 @@ def test_names_lists_what_read_takes(roots: tuple[Path, Path]) -> None:
 
 
 def test_missing_data_says_what_and_where(roots: tuple[Path, Path]) -> None:
-    with pytest.raises(ResourceError, match="nothing.yaml: not found in this installation"):
+    with pytest.raises(ResourceError, match=r"nothing\.yaml: not found in this installation"):
         resources.data("nothing.yaml")
 
 
