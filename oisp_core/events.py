@@ -1105,8 +1105,7 @@ class AIToolCall(Base, kw_only=True):
 
 
 class AIUsage(Base, kw_only=True):
-    """Tokens and cost. `prompt_tokens` includes cached and cache-write tokens, `completion_tokens` includes reasoning.
-    """
+    """Tokens and cost. The prompt includes cached and cache-write tokens, the completion includes reasoning."""
 
     prompt_tokens: int | UnsetType = UNSET
     """Tokens that went in."""
