@@ -27,7 +27,8 @@ EXTENSIONS: dict[str, list[str]] = {
     "oisp_core.match.rules": [],
     "oisp_core.decode.jsonscan": [],
     "oisp_core.decode.decoder": [],
-    "oisp_core.encode.writer": ["oisp_core/encode/sha256.c"],
+    "oisp_core.encode.writer": ["oisp_core/encode/sha256.c", "oisp_core/encode/text.c"],
+    "oisp_core.encode._testing": ["oisp_core/encode/sha256.c", "oisp_core/encode/text.c"],
     "oisp_core.engine": [],
     "oisp_sensor.capture.ringbuf": [],
 }

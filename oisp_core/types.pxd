@@ -365,6 +365,7 @@ cdef extern from "oisp/encode.h" nogil:
         int64_t first_token_ns
         uint16_t status
         uint8_t streamed
+        uint8_t context_has_source
 
 
 cdef extern from "oisp/record.h" nogil:

@@ -56,7 +56,8 @@ typedef struct oisp_facts {
   int64_t first_token_ns;
   uint16_t status; /* 0: no response head */
   uint8_t streamed;
-  uint8_t pad[5];
+  uint8_t context_has_source; /* 1: `context` has a `source` member of its own */
+  uint8_t pad[4];
 } oisp_facts;
 
 #endif

@@ -1,0 +1,606 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Text of the wire: digested, copied, checked. See oisp/text.h.
+ */
+#include "oisp/text.h"
+#include "oisp/exchange.h"
+
+#include <string.h>
+
+#if defined(__SSE2__)
+#include <emmintrin.h>
+#endif
+
+static const uint8_t REPLACEMENT[3] = {0xef, 0xbf, 0xbd};
+
+/* ---- UTF-8 ---- */
+
+/* Length of the well-formed sequence at `p` (RFC 3629), or 0; then *bad is the length of the maximal subpart of an
+ * ill-formed one, the stretch that one U+FFFD stands for (Unicode, chapter 3, conformance to D93b). */
+static size_t utf8_one(const uint8_t *p, size_t size, size_t *bad) {
+  uint8_t c = p[0], low = 0x80, high = 0xbf;
+  size_t need;
+  *bad = 1;
+  if (c < 0x80)
+    return 1;
+  if (c >= 0xc2 && c <= 0xdf)
+    need = 2;
+  else if (c >= 0xe0 && c <= 0xef) {
+    need = 3;
+    if (c == 0xe0)
+      low = 0xa0;
+    if (c == 0xed)
+      high = 0x9f;
+  } else if (c >= 0xf0 && c <= 0xf4) {
+    need = 4;
+    if (c == 0xf0)
+      low = 0x90;
+    if (c == 0xf4)
+      high = 0x8f;
+  } else
+    return 0;
+  for (size_t i = 1; i < need; i++) {
+    if (i >= size || p[i] < low || p[i] > high) {
+      *bad = i;
+      return 0;
+    }
+    low = 0x80;
+    high = 0xbf;
+  }
+  return need;
+}
+
+static size_t utf8_write(uint8_t *out, uint32_t c) {
+  if (c < 0x80) {
+    out[0] = (uint8_t)c;
+    return 1;
+  }
+  if (c < 0x800) {
+    out[0] = (uint8_t)(0xc0 | c >> 6);
+    out[1] = (uint8_t)(0x80 | (c & 63));
+    return 2;
+  }
+  if (c < 0x10000) {
+    out[0] = (uint8_t)(0xe0 | c >> 12);
+    out[1] = (uint8_t)(0x80 | (c >> 6 & 63));
+    out[2] = (uint8_t)(0x80 | (c & 63));
+    return 3;
+  }
+  out[0] = (uint8_t)(0xf0 | c >> 18);
+  out[1] = (uint8_t)(0x80 | (c >> 12 & 63));
+  out[2] = (uint8_t)(0x80 | (c >> 6 & 63));
+  out[3] = (uint8_t)(0x80 | (c & 63));
+  return 4;
+}
+
+/* ---- escapes ---- */
+
+static int hex4(const uint8_t *p, uint32_t *out) {
+  uint32_t v = 0;
+  for (int i = 0; i < 4; i++) {
+    uint8_t c = p[i], d;
+    if (c >= '0' && c <= '9')
+      d = (uint8_t)(c - '0');
+    else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
+      d = (uint8_t)((c | 0x20) - 'a' + 10);
+    else
+      return 0;
+    v = v << 4 | d;
+  }
+  *out = v;
+  return 1;
+}
+
+/* The escape at p[0] == '\\' -> its code point (U+FFFD for what names none); answers the bytes it takes. */
+static size_t unescape_one(const uint8_t *p, size_t size, uint32_t *out) {
+  uint32_t high, low;
+  *out = 0xfffd;
+  if (size < 2)
+    return size;
+  switch (p[1]) {
+  case 'b':
+    *out = 8;
+    return 2;
+  case 'f':
+    *out = 12;
+    return 2;
+  case 'n':
+    *out = 10;
+    return 2;
+  case 'r':
+    *out = 13;
+    return 2;
+  case 't':
+    *out = 9;
+    return 2;
+  case '"':
+  case '\\':
+  case '/':
+    *out = p[1];
+    return 2;
+  case 'u':
+    break;
+  default:
+    return 2;
+  }
+  if (size < 6 || !hex4(p + 2, &high))
+    return 2;
+  if (high < 0xd800 || high > 0xdfff) {
+    *out = high;
+    return 6;
+  }
+  if (high < 0xdc00 && size >= 12 && p[6] == '\\' && p[7] == 'u' && hex4(p + 8, &low) && low >= 0xdc00 &&
+      low <= 0xdfff) {
+    *out = 0x10000 + ((high - 0xd800) << 10) + (low - 0xdc00);
+    return 12;
+  }
+  return 6;
+}
+
+/* Copies up to `size` bytes of text until a backslash; adds the code points that begin in them. `out` has 16 bytes more
+ * room than `size`. */
+static size_t copy_until_escape(uint8_t *out, const uint8_t *in, size_t size, uint64_t *chars) {
+  size_t i = 0, n = 0;
+#if defined(__SSE2__)
+  const __m128i slash = _mm_set1_epi8('\\'), last_continuation = _mm_set1_epi8((char)0xbf);
+  while (i + 16 <= size) {
+    __m128i sums = _mm_setzero_si128();
+    size_t stop = size - i > 16 * 255 ? i + 16 * 255 : size; /* byte sums must not wrap */
+    int found = 0;
+    for (; i + 16 <= stop; i += 16) {
+      __m128i v = _mm_loadu_si128((const __m128i *)(in + i));
+      found = _mm_movemask_epi8(_mm_cmpeq_epi8(v, slash));
+      if (found)
+        break;
+      _mm_storeu_si128((__m128i *)(out + i), v);
+      sums = _mm_sub_epi8(sums, _mm_cmpgt_epi8(v, last_continuation)); /* all but 0x80..0xbf begin a code point */
+    }
+    sums = _mm_sad_epu8(sums, _mm_setzero_si128());
+    n += (size_t)_mm_cvtsi128_si32(sums) + (size_t)_mm_cvtsi128_si32(_mm_srli_si128(sums, 8));
+    if (found) {
+      size = i + (size_t)__builtin_ctz((unsigned)found);
+      break;
+    }
+  }
+#endif
+  for (; i < size && in[i] != '\\'; i++) {
+    out[i] = in[i];
+    n += (in[i] & 0xc0) != 0x80;
+  }
+  *chars += n;
+  return i;
+}
+
+/* ---- digest ---- */
+
+enum { BLOCK = 4096 };
+
+typedef struct block {
+  size_t used;
+  uint8_t bytes[BLOCK + 16];
+} block;
+
+static void block_flush(oisp_digest *d, block *b) {
+  oisp_sha256_update(&d->hash, b->bytes, b->used);
+  d->bytes += b->used;
+  b->used = 0;
+}
+
+static inline void block_room(oisp_digest *d, block *b, size_t need) {
+  if (BLOCK - b->used < need)
+    block_flush(d, b);
+}
+
+static void digest_string(oisp_digest *d, block *b, const uint8_t *p, size_t size) {
+  const uint8_t *end = p + size;
+  while (p < end) {
+    block_room(d, b, 64);
+    size_t room = BLOCK - b->used, left = (size_t)(end - p);
+    size_t took = copy_until_escape(b->bytes + b->used, p, left < room ? left : room, &d->chars);
+    b->used += took;
+    p += took;
+    while (p < end && *p == '\\' && BLOCK - b->used >= 4) { /* line breaks and quotes come in crowds */
+      uint32_t c;
+      p += unescape_one(p, (size_t)(end - p), &c);
+      b->used += utf8_write(b->bytes + b->used, c);
+      d->chars++;
+    }
+  }
+}
+
+static void digest_plain(oisp_digest *d, block *b, const uint8_t *p, size_t size) {
+  while (size > 0) {
+    size_t bad, took = utf8_one(p, size, &bad);
+    block_room(d, b, 4);
+    if (took) {
+      memcpy(b->bytes + b->used, p, took);
+      b->used += took;
+    } else {
+      memcpy(b->bytes + b->used, REPLACEMENT, 3);
+      b->used += 3;
+      took = bad;
+    }
+    d->chars++;
+    p += took;
+    size -= took;
+  }
+}
+
+static inline int is_blank(uint8_t c) { return c == ' ' || c == '\n' || c == '\r' || c == '\t'; }
+
+/* Length of the JSON string at `p` with its quotes; what is cut off ends with the input. */
+static size_t string_length(const uint8_t *p, size_t size) {
+  size_t i = 1;
+  for (;;) {
+#if defined(__SSE2__)
+    const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\');
+    for (; i + 16 <= size; i += 16) {
+      __m128i v = _mm_loadu_si128((const __m128i *)(p + i));
+      int found = _mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash)));
+      if (found) {
+        i += (size_t)__builtin_ctz((unsigned)found);
+        break;
+      }
+    }
+#endif
+    while (i < size && p[i] != '"' && p[i] != '\\')
+      i++;
+    if (i >= size)
+      return size;
+    if (p[i] == '"')
+      return i + 1;
+    i += 2;
+    if (i >= size)
+      return size;
+  }
+}
+
+/* The next run of a JSON value without blanks between tokens: a whole string, or characters up to a string or blank. */
+static size_t compact_run(const uint8_t *p, size_t size) {
+  if (p[0] == '"')
+    return string_length(p, size);
+  size_t i = 0;
+  while (i < size && p[i] != '"' && !is_blank(p[i]))
+    i++;
+  return i;
+}
+
+static void digest_json(oisp_digest *d, block *b, const uint8_t *p, size_t size) {
+  while (size > 0) {
+    if (is_blank(*p)) {
+      p++;
+      size--;
+      continue;
+    }
+    size_t run = compact_run(p, size);
+    digest_plain(d, b, p, run);
+    p += run;
+    size -= run;
+  }
+}
+
+void oisp_digest_begin(oisp_digest *d, const uint8_t *key) {
+  d->key = key;
+  d->chars = d->bytes = 0;
+  if (key != NULL)
+    oisp_hmac_init(&d->hash, key);
+  else
+    oisp_sha256_init(&d->hash);
+}
+
+void oisp_digest_text(oisp_digest *d, int form, const uint8_t *data, size_t size) {
+  block b;
+  if (size == 0)
+    return;
+  b.used = 0;
+  if (form == OISP_TEXT_STRING)
+    digest_string(d, &b, data, size);
+  else if (form == OISP_TEXT_JSON)
+    digest_json(d, &b, data, size);
+  else
+    digest_plain(d, &b, data, size);
+  size_t dirty = d->bytes + b.used > BLOCK ? sizeof b.bytes : b.used + 16; /* content does not stay on the stack */
+  block_flush(d, &b);
+  oisp_wipe(b.bytes, dirty < sizeof b.bytes ? dirty : sizeof b.bytes);
+}
+
+void oisp_digest_end(oisp_digest *d, char hex[16]) {
+  static const char digits[] = "0123456789abcdef";
+  uint8_t digest[32];
+  if (d->key != NULL)
+    oisp_hmac_final(&d->hash, d->key, digest);
+  else
+    oisp_sha256_final(&d->hash, digest);
+  for (int i = 0; i < 8; i++) {
+    hex[2 * i] = digits[digest[i] >> 4];
+    hex[2 * i + 1] = digits[digest[i] & 15];
+  }
+}
+
+/* ---- into a line ---- */
+
+/* What a byte below 0x80 needs inside a JSON string: 0 nothing, 'u' the long form, else its short form. */
+static inline uint8_t escape_of(uint8_t c) {
+  switch (c) {
+  case '"':
+  case '\\':
+    return c;
+  case '\b':
+    return 'b';
+  case '\f':
+    return 'f';
+  case '\n':
+    return 'n';
+  case '\r':
+    return 'r';
+  case '\t':
+    return 't';
+  default:
+    return c < 0x20 ? 'u' : 0;
+  }
+}
+
+int oisp_put_plain(oisp_buffer *out, const uint8_t *data, size_t size) {
+  static const char digits[] = "0123456789abcdef";
+  if (!oisp_buffer_reserve(out, 6 * size))
+    return 0;
+  uint8_t *o = out->data + out->size;
+  while (size > 0) {
+    size_t bad, took = 1;
+    uint8_t c = *data, escape;
+    if (c >= 0x80) {
+      took = utf8_one(data, size, &bad);
+      const uint8_t *from = took ? data : REPLACEMENT;
+      size_t length = took ? took : 3;
+      memcpy(o, from, length);
+      o += length;
+      took = took ? took : bad;
+    } else if ((escape = escape_of(c)) == 0)
+      *o++ = c;
+    else {
+      *o++ = '\\';
+      *o++ = escape;
+      if (escape == 'u') {
+        o[0] = '0';
+        o[1] = '0';
+        o[2] = (uint8_t)digits[c >> 4];
+        o[3] = (uint8_t)digits[c & 15];
+        o += 4;
+      }
+    }
+    data += took;
+    size -= took;
+  }
+  out->size = (uint32_t)(o - out->data);
+  return 1;
+}
+
+int oisp_put_json(oisp_buffer *out, const uint8_t *data, size_t size) {
+  if (!oisp_buffer_reserve(out, size))
+    return 0;
+  uint8_t *o = out->data + out->size;
+  for (size_t i = 0; i < size; i++)
+    o[i] = data[i] < 0x20 ? 0x20 : data[i];
+  out->size += (uint32_t)size;
+  return 1;
+}
+
+int oisp_put_compact(oisp_buffer *out, const uint8_t *data, size_t size) {
+  while (size > 0) {
+    if (is_blank(*data)) {
+      data++;
+      size--;
+      continue;
+    }
+    size_t run = compact_run(data, size);
+    if (!oisp_put_plain(out, data, run))
+      return 0;
+    data += run;
+    size -= run;
+  }
+  return 1;
+}
+
+int oisp_put_unescaped(oisp_buffer *out, const uint8_t *data, size_t size) {
+  const uint8_t *end = data + size;
+  uint64_t chars = 0;
+  if (!oisp_buffer_reserve(out, size + 16 + 3)) /* an escape is never shorter than what it stands for, but for a cut one */
+    return 0;
+  uint8_t *o = out->data + out->size;
+  while (data < end) {
+    size_t took = copy_until_escape(o, data, (size_t)(end - data), &chars);
+    o += took;
+    data += took;
+    if (data < end) {
+      uint32_t c;
+      size_t used = unescape_one(data, (size_t)(end - data), &c);
+      /* `\x` and a cut escape are 1 or 2 bytes that become the 3 of U+FFFD: room may run short, so ask again */
+      if ((size_t)(out->data + out->capacity - o) < (size_t)(end - data) + 16 + 4) {
+        out->size = (uint32_t)(o - out->data);
+        if (!oisp_buffer_reserve(out, (size_t)(end - data) * 2 + 32))
+          return 0;
+        o = out->data + out->size;
+      }
+      data += used;
+      o += utf8_write(o, c);
+    }
+  }
+  out->size = (uint32_t)(o - out->data);
+  return 1;
+}
+
+/* ---- check ---- */
+
+typedef struct check {
+  const uint8_t *at, *end;
+} check;
+
+static void skip_blanks(check *c) {
+  while (c->at < c->end && is_blank(*c->at))
+    c->at++;
+}
+
+static int check_escape(check *c) {
+  uint32_t code;
+  size_t left = (size_t)(c->end - c->at);
+  if (left < 2 || strchr("\"\\/bfnrtu", c->at[1]) == NULL || c->at[1] == 0)
+    return 0;
+  if (c->at[1] == 'u' && (left < 6 || !hex4(c->at + 2, &code)))
+    return 0;
+  size_t used = unescape_one(c->at, left, &code);
+  if (code == 0xfffd) { /* an unpaired surrogate, unless U+FFFD itself is written */
+    uint32_t written = 0;
+    if (c->at[1] == 'u')
+      hex4(c->at + 2, &written);
+    if (written != 0xfffd)
+      return 0;
+  }
+  c->at += used;
+  return 1;
+}
+
+static int check_string(check *c) {
+  for (c->at++; c->at < c->end;) {
+    uint8_t b = *c->at;
+    size_t bad, took;
+    if (b == '"') {
+      c->at++;
+      return 1;
+    }
+    if (b == '\\') {
+      if (!check_escape(c))
+        return 0;
+      continue;
+    }
+    if (b < 0x20 || (took = utf8_one(c->at, (size_t)(c->end - c->at), &bad)) == 0)
+      return 0;
+    c->at += took;
+  }
+  return 0;
+}
+
+static size_t digits(check *c) {
+  const uint8_t *from = c->at;
+  while (c->at < c->end && *c->at >= '0' && *c->at <= '9')
+    c->at++;
+  return (size_t)(c->at - from);
+}
+
+/* A number that is not within a double is refused by most parsers: decimal digits before the point plus exponent are
+ * compared with 308, which refuses a little too much at the very edge and never too little. */
+static int check_number(check *c) {
+  int64_t exponent = 0;
+  size_t whole;
+  if (*c->at == '-')
+    c->at++;
+  if (c->at < c->end && *c->at == '0') {
+    c->at++;
+    whole = 1;
+  } else if ((whole = digits(c)) == 0)
+    return 0;
+  if (c->at < c->end && *c->at == '.') {
+    c->at++;
+    if (digits(c) == 0)
+      return 0;
+  }
+  if (c->at < c->end && (*c->at | 0x20) == 'e') {
+    int negative = 0;
+    c->at++;
+    if (c->at < c->end && (*c->at == '+' || *c->at == '-'))
+      negative = *c->at++ == '-';
+    const uint8_t *from = c->at;
+    if (digits(c) == 0)
+      return 0;
+    for (; from < c->at && exponent < 100000; from++)
+      exponent = exponent * 10 + (*from - '0');
+    if (negative)
+      exponent = -exponent;
+  }
+  return (int64_t)whole + exponent <= 308 && whole <= 308;
+}
+
+static int check_word(check *c, const char *word) {
+  size_t n = strlen(word);
+  if ((size_t)(c->end - c->at) < n || memcmp(c->at, word, n) != 0)
+    return 0;
+  c->at += n;
+  return 1;
+}
+
+static int check_scalar(check *c) {
+  switch (*c->at) {
+  case '"':
+    return check_string(c);
+  case 't':
+    return check_word(c, "true");
+  case 'f':
+    return check_word(c, "false");
+  case 'n':
+    return check_word(c, "null");
+  default:
+    return check_number(c);
+  }
+}
+
+static int check_key(check *c) {
+  skip_blanks(c);
+  if (c->at >= c->end || *c->at != '"' || !check_string(c))
+    return 0;
+  skip_blanks(c);
+  if (c->at >= c->end || *c->at != ':')
+    return 0;
+  c->at++;
+  return 1;
+}
+
+/* After a value: commas and closing brackets, until another value is due (1), the end (2), or an error (0). */
+static int check_after(check *c, uint8_t *stack, size_t *depth) {
+  while (*depth > 0) {
+    uint8_t open = stack[*depth - 1];
+    skip_blanks(c);
+    if (c->at >= c->end)
+      return 0;
+    uint8_t b = *c->at++;
+    if (b == ',')
+      return open == '{' ? check_key(c) : 1;
+    if (b != (open == '{' ? '}' : ']'))
+      return 0;
+    (*depth)--;
+  }
+  return 2;
+}
+
+int oisp_json_check(const uint8_t *data, size_t size) {
+  uint8_t stack[OISP_CHECK_DEPTH];
+  size_t depth = 0;
+  check c = {data, data + size};
+  int first = 0, state = 1;
+  while (state == 1) {
+    skip_blanks(&c);
+    if (c.at >= c.end)
+      return 0;
+    uint8_t b = *c.at;
+    if (!first)
+      first = b;
+    if (b != '{' && b != '[') {
+      if (!check_scalar(&c))
+        return 0;
+      state = check_after(&c, stack, &depth);
+      continue;
+    }
+    if (depth == OISP_CHECK_DEPTH)
+      return 0;
+    c.at++;
+    skip_blanks(&c);
+    if (c.at < c.end && *c.at == (b == '{' ? '}' : ']')) {
+      c.at++;
+      state = check_after(&c, stack, &depth);
+      continue;
+    }
+    stack[depth++] = b;
+    if (b == '{' && !check_key(&c))
+      return 0;
+  }
+  skip_blanks(&c);
+  return state == 2 && c.at == c.end ? first : 0;
+}

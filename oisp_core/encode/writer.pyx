@@ -1,0 +1,1443 @@
+# SPDX-License-Identifier: Apache-2.0
+"""An exchange and what the engine knows of it -> one line of NDJSON, under a content policy.
+
+Every function appends one whole line to `w.out`, or nothing (memory is out: OISP_LIMIT). Nothing here allocates for an
+event but the growth of that buffer, nothing raises, nothing needs the GIL. What is left out is named: by the table of
+`policy.h`, which decides for each field whether it is kept, masked, marked or dropped, and by the `missing` and `reasons`
+that are collected while the line is written; that is why `confidence` stands at its end.
+Not here: what an event is (decode/), when it is emitted and with which ids (the engine).
+"""
+
+from libc.stdint cimport UINT32_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.string cimport memchr, memcmp, memcpy, memset, strlen
+from oisp_core.types cimport (
+    OISP_LIMIT, OISP_OK, OISP_PART_SYSTEM, OISP_POLICY_FULL, OISP_POLICY_METADATA, OISP_POLICY_REDACTED,
+    OISP_TEXT_JSON, OISP_TEXT_NONE, OISP_TEXT_PLAIN, OISP_TEXT_REWRITTEN, OISP_TEXT_STRING, OISP_TEXT_TRUNCATED,
+    OISP_X_CACHED_ANSWER, OISP_X_LIMIT, OISP_X_REQUEST_BAD, OISP_X_RESPONSE_BAD, OISP_X_REWRITTEN,
+    OISP_X_STREAM_ASKED, OISP_X_STREAM_NOT_ASKED, OISP_X_SYSTEM,
+    oisp_buffer, oisp_buffer_free, oisp_buffer_wipe, oisp_call, oisp_choice, oisp_confidence, oisp_exchange, oisp_facts,
+    oisp_message_part, oisp_slice, oisp_status, oisp_text, oisp_text_data, oisp_tool_answer, oisp_tool_def, oisp_ulid,
+    oisp_usage, oisp_verdict, oisp_wipe, oisp_writer)
+
+
+cdef extern from "oisp/exchange.h" nogil:
+    const int64_t ABSENT "OISP_ABSENT"
+
+
+cdef extern from "oisp/contract.h" nogil:
+    enum:
+        OISP_COMPLETENESS_FULL
+        OISP_COMPLETENESS_METADATA_ONLY
+        OISP_COMPLETENESS_PARTIAL
+        OISP_COMPLETENESS_REDACTED
+        OISP_LEVEL_INFERRED
+        OISP_ROLE_ASSISTANT
+        OISP_ROLE_SYSTEM
+        OISP_TRIGGERED_BY_LLM_DECISION
+
+
+cdef extern from "oisp/confidence.h" nogil:
+    const uint64_t REASON_CONTENT_BY_POLICY "OISP_REASON_BIT(CONTENT_BY_POLICY)"
+    const uint64_t REASON_LIMIT_REACHED "OISP_REASON_BIT(LIMIT_REACHED)"
+    const uint64_t REASON_REQUEST_UNREADABLE "OISP_REASON_BIT(REQUEST_UNREADABLE)"
+    const uint64_t REASON_RESPONSE_UNREADABLE "OISP_REASON_BIT(RESPONSE_UNREADABLE)"
+    const uint64_t REASON_TEXT_REWRITTEN "OISP_REASON_BIT(TEXT_REWRITTEN)"
+    const uint64_t MISSING_ARGUMENTS "OISP_MISSING_BIT(ARGUMENTS)"
+    const uint64_t MISSING_CALL_ID "OISP_MISSING_BIT(CALL_ID)"
+    const uint64_t MISSING_CONTENT "OISP_MISSING_BIT(CONTENT)"
+    const uint64_t MISSING_CONTEXT "OISP_MISSING_BIT(CONTEXT)"
+    const uint64_t MISSING_ERROR_MESSAGE "OISP_MISSING_BIT(ERROR_MESSAGE)"
+    const uint64_t MISSING_FINISH_REASON "OISP_MISSING_BIT(FINISH_REASON)"
+    const uint64_t MISSING_LATENCY "OISP_MISSING_BIT(LATENCY)"
+    const uint64_t MISSING_MESSAGES "OISP_MISSING_BIT(MESSAGES)"
+    const uint64_t MISSING_MODEL "OISP_MISSING_BIT(MODEL)"
+    const uint64_t MISSING_PARENT "OISP_MISSING_BIT(PARENT)"
+    const uint64_t MISSING_PROVIDER "OISP_MISSING_BIT(PROVIDER)"
+    const uint64_t MISSING_REASONING "OISP_MISSING_BIT(REASONING)"
+    const uint64_t MISSING_STOP "OISP_MISSING_BIT(STOP)"
+    const uint64_t MISSING_TEXT_FORM "OISP_MISSING_BIT(TEXT_FORM)"
+    const uint64_t MISSING_TOOL_DESCRIPTION "OISP_MISSING_BIT(TOOL_DESCRIPTION)"
+    const uint64_t MISSING_USAGE "OISP_MISSING_BIT(USAGE)"
+
+
+cdef extern from "oisp/policy.h" nogil:
+    enum:
+        OISP_KEEP
+        OISP_MASK
+        OISP_MARK
+        OISP_DROP
+        OISP_HIDE
+        OISP_FIELD_CALL_ARGUMENTS
+        OISP_FIELD_CHOICE
+        OISP_FIELD_CHUNK
+        OISP_FIELD_CHUNK_ARGUMENTS
+        OISP_FIELD_ERROR_MESSAGE
+        OISP_FIELD_MESSAGE
+        OISP_FIELD_OTHER_MESSAGE
+        OISP_FIELD_RAW_ARGUMENTS
+        OISP_FIELD_REASONING
+        OISP_FIELD_REFUSAL
+        OISP_FIELD_STOP
+        OISP_FIELD_SYSTEM_PROMPT
+        OISP_FIELD_TOOL_ARGUMENTS
+        OISP_FIELD_TOOL_DESCRIPTION
+        OISP_FIELD_TOOL_RESULT
+    uint8_t oisp_policy_action(int field, int policy)
+
+
+cdef extern from "oisp/text.h" nogil:
+    ctypedef struct oisp_digest:
+        uint64_t chars
+        uint64_t bytes
+    void oisp_digest_begin(oisp_digest* d, const uint8_t* key)
+    void oisp_digest_text(oisp_digest* d, int form, const uint8_t* data, size_t size)
+    void oisp_digest_end(oisp_digest* d, char* hex)
+    int oisp_put_plain(oisp_buffer* out, const uint8_t* data, size_t size)
+    int oisp_put_json(oisp_buffer* out, const uint8_t* data, size_t size)
+    int oisp_put_compact(oisp_buffer* out, const uint8_t* data, size_t size)
+    int oisp_put_unescaped(oisp_buffer* out, const uint8_t* data, size_t size)
+    int oisp_json_check(const uint8_t* data, size_t size)
+
+
+cdef extern from "oisp/sha256.h" nogil:
+    void oisp_hmac_key(uint8_t* out, const void* key, size_t size)
+
+
+cdef extern from "oisp/line.h" nogil:
+    ctypedef struct oisp_line:
+        oisp_writer* w
+        const oisp_exchange* x
+        const oisp_facts* f
+        uint64_t reasons
+        uint64_t missing
+        uint32_t start
+        uint8_t failed
+        uint8_t partial
+        uint8_t masked
+        uint8_t raw
+    void line_raw(oisp_line* l, const void* data, size_t size)
+    void line_put(oisp_line* l, const char* text)
+    void line_comma(oisp_line* l)
+    void line_key(oisp_line* l, const char* key)
+    void line_unsigned(oisp_line* l, uint64_t v)
+    void line_integer(oisp_line* l, int64_t v)
+    void line_word(oisp_line* l, const char* word)
+    void line_must(oisp_line* l, int done)
+    void line_time(oisp_line* l, uint64_t ns)
+    const char* oisp_word_provider(unsigned v)
+    const char* oisp_word_auth(unsigned v)
+    const char* oisp_word_account(unsigned v)
+    const char* oisp_word_request(unsigned v)
+    const char* oisp_word_role(unsigned v)
+    const char* oisp_word_tool(unsigned v)
+    const char* oisp_word_finish(unsigned v)
+    const char* oisp_word_level(unsigned v)
+    const char* oisp_word_completeness(unsigned v)
+    const char* oisp_word_attribution(unsigned v)
+    const char* oisp_word_source(unsigned v)
+    const char* oisp_word_method(unsigned v)
+    const char* oisp_word_trigger(unsigned v)
+    const char* oisp_word_reason(unsigned bit)
+    const char* oisp_word_missing(unsigned bit)
+    const char* oisp_word_kind(unsigned kind)
+    enum:
+        OISP_REASON_COUNT
+        OISP_MISSING_COUNT
+
+
+# --- the writer itself ---
+
+
+cdef int writer_init(oisp_writer* w, int policy, size_t out_max) noexcept nogil:
+    memset(w, 0, sizeof(oisp_writer))
+    if policy < OISP_POLICY_METADATA or policy > OISP_POLICY_FULL:
+        return 0
+    w.policy = <uint8_t> policy
+    w.out_max = <uint32_t> (out_max if out_max < UINT32_MAX else UINT32_MAX)
+    return 1
+
+
+cdef void writer_free(oisp_writer* w) noexcept nogil:
+    oisp_buffer_free(&w.out)
+    oisp_buffer_free(&w.scratch)
+    oisp_wipe(w.hash_key, sizeof(w.hash_key))
+
+
+cdef void writer_hash_key(oisp_writer* w, const unsigned char* key, size_t size) noexcept nogil:
+    oisp_hmac_key(w.hash_key, key, size)
+    w.keyed = 1
+
+
+cdef uint64_t random_next(oisp_writer* w) noexcept nogil:
+    """splitmix64 over a 128-bit state: any seed is a good seed, zero too."""
+    w.id_state[0] += <uint64_t> 0x9e3779b97f4a7c15
+    cdef uint64_t z = w.id_state[0] ^ w.id_state[1]
+    z = (z ^ (z >> 30)) * <uint64_t> 0xbf58476d1ce4e5b9
+    z = (z ^ (z >> 27)) * <uint64_t> 0x94d049bb133111eb
+    return z ^ (z >> 31)
+
+
+cdef void writer_seed(oisp_writer* w, uint64_t a, uint64_t b, bint reproducible) noexcept nogil:
+    w.id_state[0] = a
+    w.id_state[1] = b
+    w.seeded = reproducible
+    cdef uint64_t start = random_next(w)
+    memcpy(w.id_last, &start, 6)
+    w.id_last[0] &= 0x7f  # room to count up: 2**47 ids before it could wrap
+
+
+cdef void writer_ulid(oisp_writer* w, uint64_t ts_ns, oisp_ulid* out) noexcept nogil:
+    """48 bits of milliseconds, 48 of a counter with a random start, 32 random: in whatever order milliseconds come, ids
+    of the same one count up, and two writers do not meet."""
+    cdef uint8_t raw[16]
+    cdef uint64_t ms = ts_ns // 1000000
+    cdef uint64_t noise = random_next(w)
+    cdef int i
+    for i in range(5, -1, -1):
+        w.id_last[i] += 1
+        if w.id_last[i] != 0:
+            break
+    for i in range(6):
+        raw[i] = <uint8_t> (ms >> (40 - 8 * i))
+    memcpy(raw + 6, w.id_last, 6)
+    memcpy(raw + 12, &noise, 4)
+    w.id_last_ms = ms
+    ulid_text(raw, out)
+
+
+cdef void ulid_text(const uint8_t* raw, oisp_ulid* out) noexcept nogil:
+    """128 bits as 26 digits of Crockford's base 32: the first holds 3 bits, the others 5."""
+    cdef const char* digits = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+    cdef uint32_t held = 0
+    cdef int bits = 2, at = 0, i  # two zero bits in front make it 130
+    for i in range(16):
+        held = held << 8 | raw[i]
+        bits += 8
+        while bits >= 5:
+            bits -= 5
+            out.text[at] = digits[held >> bits & 31]
+            at += 1
+
+
+# --- texts ---
+
+
+cdef inline const uint8_t* text_data(oisp_line* l, const oisp_text* t) noexcept nogil:
+    return oisp_text_data(l.x, t)
+
+
+cdef inline bint is_null(oisp_line* l, const oisp_text* t) noexcept nogil:
+    return t.form == OISP_TEXT_JSON and (t.size == 0 or (t.size == 4 and memcmp(text_data(l, t), b"null", 4) == 0))
+
+
+cdef inline bint present(oisp_line* l, const oisp_text* t) noexcept nogil:
+    return t.form != OISP_TEXT_NONE and not is_null(l, t)
+
+
+cdef void note_text(oisp_line* l, const oisp_text* t) noexcept nogil:
+    """What a text that is written or digested tells of itself."""
+    if t.flags & OISP_TEXT_TRUNCATED:
+        l.partial = 1
+    if t.flags & OISP_TEXT_REWRITTEN:
+        l.reasons |= REASON_TEXT_REWRITTEN
+
+
+cdef void put_string(oisp_line* l, const oisp_text* t) noexcept nogil:
+    """As a JSON string, whatever form the text has."""
+    cdef const uint8_t* data = text_data(l, t)
+    note_text(l, t)
+    if t.form == OISP_TEXT_JSON and t.size >= 2 and data[0] == c'"':
+        line_must(l, oisp_put_json(&l.w.out, data, t.size))
+        return
+    line_put(l, b'"')
+    if t.form == OISP_TEXT_STRING:
+        line_raw(l, data, t.size)
+    elif t.form == OISP_TEXT_JSON:
+        line_must(l, oisp_put_compact(&l.w.out, data, t.size))
+    else:
+        line_must(l, oisp_put_plain(&l.w.out, data, t.size))
+    line_put(l, b'"')
+
+
+cdef void put_slice(oisp_line* l, const oisp_slice* s) noexcept nogil:
+    line_put(l, b'"')
+    line_must(l, oisp_put_plain(&l.w.out, s.data, s.size))
+    line_put(l, b'"')
+
+
+cdef void put_hash(oisp_line* l, const char* hex) noexcept nogil:
+    if l.w.keyed:
+        line_put(l, b'"hmac-sha256:')
+    else:
+        line_put(l, b'"sha256:')
+    line_raw(l, hex, 16)
+    line_put(l, b'"')
+
+
+cdef inline const uint8_t* hash_key(oisp_line* l) noexcept nogil:
+    return l.w.hash_key if l.w.keyed else NULL
+
+
+cdef void digest(oisp_line* l, const oisp_text* t, oisp_digest* d, char* hex) noexcept nogil:
+    note_text(l, t)
+    oisp_digest_begin(d, hash_key(l))
+    oisp_digest_text(d, t.form, text_data(l, t), t.size)
+    oisp_digest_end(d, hex)
+
+
+cdef void put_marker(oisp_line* l, uint64_t chars, const char* hex) noexcept nogil:
+    line_put(l, b'{"$redacted":{"reason":"policy","original_length":')
+    line_unsigned(l, chars)
+    line_put(l, b',"hash":')
+    put_hash(l, hex)
+    line_put(l, b'}}')
+    l.reasons |= REASON_CONTENT_BY_POLICY
+
+
+cdef inline int action_of(oisp_line* l, int field) noexcept nogil:
+    return oisp_policy_action(field, l.w.policy)
+
+
+cdef void put_content(oisp_line* l, const oisp_text* t, int field) noexcept nogil:
+    """Members `content`, and under a marker `content_hash` and `content_length`."""
+    cdef oisp_digest d
+    cdef char hex[16]
+    if not present(l, t):
+        return
+    if action_of(l, field) == OISP_KEEP:
+        line_key(l, b'"content":')
+        put_string(l, t)
+        return
+    digest(l, t, &d, hex)
+    line_key(l, b'"content":')
+    put_marker(l, d.chars, hex)
+    line_key(l, b'"content_hash":')
+    put_hash(l, hex)
+    line_key(l, b'"content_length":')
+    line_unsigned(l, d.chars)
+
+
+cdef bint may_put(oisp_line* l, const oisp_text* t, int field, uint64_t missing) noexcept nogil:
+    """Whether a text that has no place for a marker is written; if policy says no, that is said."""
+    if not present(l, t):
+        return False
+    if action_of(l, field) == OISP_KEEP:
+        return True
+    l.reasons |= REASON_CONTENT_BY_POLICY
+    l.missing |= missing
+    return False
+
+
+cdef void text_member(oisp_line* l, const char* key, const oisp_text* t) noexcept nogil:
+    if present(l, t):
+        line_key(l, key)
+        put_string(l, t)
+
+
+cdef void word_member(oisp_line* l, const char* key, const char* word) noexcept nogil:
+    if word != NULL:
+        line_key(l, key)
+        line_word(l, word)
+
+
+cdef void slice_member(oisp_line* l, const char* key, const oisp_slice* s) noexcept nogil:
+    if s.size:
+        line_key(l, key)
+        put_slice(l, s)
+
+
+cdef void integer_member(oisp_line* l, const char* key, int64_t v) noexcept nogil:
+    if v != ABSENT:
+        line_key(l, key)
+        line_integer(l, v)
+
+
+cdef void bool_member(oisp_line* l, const char* key, bint v) noexcept nogil:
+    line_key(l, key)
+    if v:
+        line_put(l, b"true")
+    else:
+        line_put(l, b"false")
+
+
+cdef void ulid_member(oisp_line* l, const char* key, const oisp_ulid* id) noexcept nogil:
+    if id.text[0]:
+        line_key(l, key)
+        line_put(l, b'"')
+        line_raw(l, id.text, 26)
+        line_put(l, b'"')
+
+
+# --- the envelope ---
+
+
+cdef void begin(oisp_line* l, oisp_writer* w, const oisp_exchange* x, const oisp_facts* f, const char* head) noexcept nogil:
+    """`head` is the event type with its key: it ends the constant part of the line."""
+    cdef oisp_ulid id
+    memset(l, 0, sizeof(oisp_line))
+    l.w = w
+    l.x = x
+    l.f = f
+    l.start = w.out.size
+    line_put(l, b'{"oisp_version":"0.1","event_id":"')
+    if f.event_id.text[0]:
+        line_raw(l, f.event_id.text, 26)
+    else:
+        writer_ulid(w, f.ts_ns, &id)
+        line_raw(l, id.text, 26)
+    line_put(l, b'","event_type":"')
+    line_raw(l, head, strlen(head))
+    line_put(l, b'","ts":')
+    line_time(l, f.ts_ns)
+    if f.context.size:
+        line_put(l, b",")
+        line_raw(l, f.context.data, f.context.size)
+    else:
+        l.missing |= MISSING_CONTEXT
+    if not f.context_has_source:
+        line_put(l, b',"source":{"collector":"oisp_core"}')
+    line_put(l, b',"data":{')
+
+
+cdef void put_bits(oisp_line* l, const char* key, uint64_t bits, bint missing) noexcept nogil:
+    cdef unsigned i
+    if bits == 0:
+        return
+    line_key(l, key)
+    line_put(l, b"[")
+    for i in range(<unsigned> (OISP_MISSING_COUNT if missing else OISP_REASON_COUNT)):
+        if bits >> i & 1:
+            line_comma(l)
+            line_word(l, oisp_word_missing(i) if missing else oisp_word_reason(i))
+    line_put(l, b"]")
+
+
+cdef void put_limitation(oisp_line* l, const char* word, uint64_t bytes) noexcept nogil:
+    if bytes:
+        line_comma(l)
+        line_put(l, b'"')
+        line_raw(l, word, strlen(word))
+        line_unsigned(l, bytes)
+        line_put(l, b'"')
+
+
+cdef void put_limitations(oisp_line* l, const oisp_confidence* c) noexcept nogil:
+    if not (c.request_lost or c.response_lost or c.request_spared or c.response_spared or c.over_limit
+            or c.loss_undetectable):
+        return
+    line_key(l, b'"limitations":[')
+    put_limitation(l, b"request_bytes_lost=", c.request_lost)
+    put_limitation(l, b"response_bytes_lost=", c.response_lost)
+    put_limitation(l, b"request_bytes_spared=", c.request_spared)
+    put_limitation(l, b"response_bytes_spared=", c.response_spared)
+    put_limitation(l, b"bytes_over_limit=", c.over_limit)
+    if c.loss_undetectable:
+        line_key(l, b'"loss_undetectable"')
+    line_put(l, b"]")
+
+
+cdef int completeness(oisp_line* l, const oisp_confidence* c) noexcept nogil:
+    """Loss says more than policy: `partial` wins; then what the policy does to content."""
+    if c.completeness not in (0, OISP_COMPLETENESS_FULL):
+        return c.completeness
+    if l.partial or c.request_lost or c.response_lost or c.over_limit:
+        return OISP_COMPLETENESS_PARTIAL
+    if l.w.policy == OISP_POLICY_METADATA:
+        return OISP_COMPLETENESS_METADATA_ONLY
+    if l.masked or (l.reasons & REASON_CONTENT_BY_POLICY):
+        return OISP_COMPLETENESS_REDACTED
+    return OISP_COMPLETENESS_FULL
+
+
+cdef const char* policy_name(int policy) noexcept nogil:
+    if policy == OISP_POLICY_METADATA:
+        return b"metadata"
+    if policy == OISP_POLICY_REDACTED:
+        return b"redacted"
+    return b"full"
+
+
+cdef void put_confidence(oisp_line* l) noexcept nogil:
+    cdef const oisp_confidence* c = &l.f.confidence
+    if l.x.flags & OISP_X_LIMIT:
+        l.reasons |= REASON_LIMIT_REACHED
+        l.partial = 1
+    if l.x.flags & OISP_X_REWRITTEN:
+        l.reasons |= REASON_TEXT_REWRITTEN
+    line_put(l, b',"confidence":{"level":')
+    line_word(l, oisp_word_level(c.level if oisp_word_level(c.level) != NULL else OISP_LEVEL_INFERRED))
+    line_put(l, b',"completeness":')
+    line_word(l, oisp_word_completeness(completeness(l, c)))
+    put_bits(l, b'"reasons":', l.reasons | c.reasons, False)
+    put_bits(l, b'"missing":', l.missing | c.missing, True)
+    put_limitations(l, c)
+    word_member(l, b'"process_attribution":', oisp_word_attribution(c.process_attribution))
+    word_member(l, b'"content_source":', oisp_word_source(c.content_source))
+    word_member(l, b'"ai_detection_method":', oisp_word_method(c.detection_method))
+    if l.w.policy == OISP_POLICY_METADATA or l.masked or (l.reasons & REASON_CONTENT_BY_POLICY):
+        line_put(l, b',"redaction_applied":true')
+        word_member(l, b'"redaction_profile":', policy_name(l.w.policy))
+    line_put(l, b"}}\n")
+
+
+cdef void put_related(oisp_line* l, const oisp_ulid* id, const char* relationship) noexcept nogil:
+    if not id.text[0]:
+        return
+    line_put(l, b',"related_events":[{"event_id":"')
+    line_raw(l, id.text, 26)
+    line_put(l, b'","relationship":"')
+    line_raw(l, relationship, strlen(relationship))
+    line_put(l, b'"}]')
+
+
+cdef oisp_status finish(oisp_line* l) noexcept nogil:
+    """The line is whole, or it is cut off."""
+    put_confidence(l)
+    if l.failed:
+        oisp_wipe(l.w.out.data + l.start, l.w.out.size - l.start)
+        l.w.out.size = l.start
+        return OISP_LIMIT
+    return OISP_OK
+
+
+# --- members that several events share ---
+
+
+cdef bint ends_path(uint8_t c) noexcept nogil:
+    return c == c"?" or c == c"#"
+
+
+cdef void put_endpoint(oisp_line* l) noexcept nogil:
+    """scheme://authority/path: user information and query may hold a credential and are left out."""
+    cdef const oisp_facts* f = l.f
+    cdef oisp_slice host = f.authority, path = f.path
+    cdef uint32_t i
+    for i in range(host.size):
+        if host.data[i] == c"@":
+            host.data += i + 1
+            host.size -= i + 1
+            break
+    for i in range(path.size):
+        if ends_path(path.data[i]):
+            path.size = i
+            break
+    if host.size == 0 and path.size == 0:
+        return
+    line_key(l, b'"endpoint":"')
+    if host.size:
+        line_must(l, oisp_put_plain(&l.w.out, f.scheme.data, f.scheme.size))
+        if f.scheme.size:
+            line_put(l, b"://")
+        line_must(l, oisp_put_plain(&l.w.out, host.data, host.size))
+    line_must(l, oisp_put_plain(&l.w.out, path.data, path.size))
+    line_put(l, b'"')
+
+
+cdef void put_provider(oisp_line* l) noexcept nogil:
+    cdef const oisp_verdict* v = l.f.verdict
+    cdef const char* name = oisp_word_provider(v.provider_name) if v != NULL else NULL
+    line_key(l, b'"provider":{')
+    word_member(l, b'"name":', name)
+    put_endpoint(l)
+    if v != NULL:
+        slice_member(l, b'"region":', &v.region)
+        slice_member(l, b'"organization_id":', &v.organization)
+        slice_member(l, b'"project_id":', &v.project)
+    line_put(l, b"}")
+    if name == NULL:
+        l.missing |= MISSING_PROVIDER
+
+
+cdef int hex_value(uint8_t c) noexcept nogil:
+    if c >= c"0" and c <= c"9":
+        return c - c"0"
+    if (c | 0x20) >= c"a" and (c | 0x20) <= c"f":
+        return (c | 0x20) - c"a" + 10
+    return -1
+
+
+cdef void put_decoded(oisp_line* l, const oisp_slice* s) noexcept nogil:
+    """A stretch of a request target, percent-decoded: Bedrock's model ids come as `...-v1%3A0`."""
+    cdef uint32_t i = 0, n = 0
+    cdef int high, low
+    cdef uint8_t plain[512]
+    while i < s.size and n < sizeof(plain):
+        plain[n] = s.data[i]
+        if s.data[i] == c"%" and i + 2 < s.size:
+            high = hex_value(s.data[i + 1])
+            low = hex_value(s.data[i + 2])
+            if high >= 0 and low >= 0:
+                plain[n] = <uint8_t> (high << 4 | low)
+                i += 2
+        n += 1
+        i += 1
+    line_put(l, b'"')
+    line_must(l, oisp_put_plain(&l.w.out, plain, n))
+    line_put(l, b'"')
+
+
+cdef void put_model(oisp_line* l, const oisp_text* named) noexcept nogil:
+    cdef const oisp_verdict* v = l.f.verdict
+    if present(l, named):
+        line_key(l, b'"model":{"id":')
+        put_string(l, named)
+    elif named == &l.x.model_requested and v != NULL and v.model.size:
+        line_key(l, b'"model":{"id":')
+        put_decoded(l, &v.model)
+    else:
+        l.missing |= MISSING_MODEL
+        return
+    line_put(l, b"}")
+
+
+cdef void put_ids(oisp_line* l) noexcept nogil:
+    ulid_member(l, b'"request_id":', &l.f.request_id)
+    if l.f.conversation_id.size:
+        slice_member(l, b'"conversation_id":', &l.f.conversation_id)
+    else:
+        text_member(l, b'"conversation_id":', &l.x.conversation)
+
+
+cdef void begin_ext(oisp_line* l) noexcept nogil:
+    cdef const oisp_verdict* v = l.f.verdict
+    line_put(l, b'},"ext":{"oisp":{')
+    slice_member(l, b'"provider":', &l.f.provider_id)
+    slice_member(l, b'"dialect":', &l.f.dialect)
+    if v != NULL:
+        word_member(l, b'"kind":', oisp_word_kind(v.kind))
+
+
+cdef void end_ext(oisp_line* l) noexcept nogil:
+    line_put(l, b"}}")
+
+
+cdef void end_raw(oisp_line* l, uint32_t opened) noexcept nogil:
+    """Close `"raw":{`, or take it back when nothing went in: `opened` is where the line stood before its comma."""
+    if not l.failed and l.w.out.data[l.w.out.size - 1] == c"{":
+        l.w.out.size = opened
+    else:
+        line_put(l, b"}")
+
+
+cdef bint same_word(oisp_line* l, const oisp_text* raw, const char* word) noexcept nogil:
+    cdef const uint8_t* data = text_data(l, raw)
+    cdef uint32_t size = raw.size
+    if word == NULL:
+        return False
+    if raw.form == OISP_TEXT_JSON and size >= 2 and data[0] == c'"':
+        data += 1
+        size -= 2
+    return size == strlen(word) and memcmp(data, word, size) == 0
+
+
+# --- ai.request ---
+
+
+cdef void put_auth(oisp_line* l) noexcept nogil:
+    """Never the credential: at most eight characters of it, and never more than half."""
+    cdef const oisp_verdict* v = l.f.verdict
+    cdef const char* kind = oisp_word_auth(v.auth_type) if v != NULL else NULL
+    cdef oisp_slice prefix
+    cdef oisp_digest d
+    cdef char hex[16]
+    if v == NULL or (kind == NULL and v.key.size == 0):
+        return
+    line_key(l, b'"auth":{')
+    word_member(l, b'"type":', kind)
+    word_member(l, b'"account_type":', oisp_word_account(v.account_type))
+    if v.key.size:
+        prefix.data = v.key.data
+        prefix.size = v.key.size // 2 if v.key.size < 16 else 8
+        while prefix.size and (prefix.data[prefix.size] & 0xc0) == 0x80:  # not within a character
+            prefix.size -= 1
+        slice_member(l, b'"key_prefix":', &prefix)
+        oisp_digest_begin(&d, hash_key(l))
+        oisp_digest_text(&d, OISP_TEXT_PLAIN, v.key.data, v.key.size)
+        oisp_digest_end(&d, hex)
+        line_key(l, b'"key_hash":')
+        put_hash(l, hex)
+    line_put(l, b"}")
+
+
+cdef void put_images(oisp_line* l, uint32_t images) noexcept nogil:
+    if images:
+        line_key(l, b'"has_images":true,"image_count":')
+        line_unsigned(l, images)
+
+
+cdef void put_message(oisp_line* l, const oisp_message_part* m) noexcept nogil:
+    line_comma(l)
+    line_put(l, b'{"role":')
+    line_word(l, oisp_word_role(m.role))
+    put_content(l, &m.content, OISP_FIELD_MESSAGE)
+    put_images(l, m.images)
+    text_member(l, b'"tool_call_id":', &m.call_id)
+    text_member(l, b'"name":', &m.name)
+    line_put(l, b"}")
+
+
+cdef inline bint apart(const oisp_message_part* m) noexcept nogil:
+    """A system prompt from a place of its own: not one of the messages."""
+    return (m.flags & OISP_PART_SYSTEM) != 0
+
+
+cdef void put_messages(oisp_line* l) noexcept nogil:
+    """The contract knows five roles; an item of another kind counts, and stands in ext.oisp.other_messages."""
+    cdef const oisp_exchange* x = l.x
+    cdef uint32_t i, count = 0
+    if x.messages_count == 0:
+        if x.flags & OISP_X_REQUEST_BAD:
+            l.missing |= MISSING_MESSAGES
+            return
+    line_key(l, b'"messages":[')
+    for i in range(x.messages_count):
+        if apart(&x.messages[i]):
+            continue
+        count += 1
+        if oisp_word_role(x.messages[i].role) != NULL:
+            put_message(l, &x.messages[i])
+    line_put(l, b'],"messages_count":')
+    line_unsigned(l, count)
+
+
+cdef bint has_system(const oisp_exchange* x) noexcept nogil:
+    cdef uint32_t i
+    if x.system.form != OISP_TEXT_NONE or x.flags & OISP_X_SYSTEM:
+        return True
+    for i in range(x.messages_count):
+        if apart(&x.messages[i]) or x.messages[i].role == OISP_ROLE_SYSTEM:
+            return True
+    return False
+
+
+cdef void digest_system(oisp_line* l, oisp_digest* d, char* hex) noexcept nogil:
+    """All system text in order: the prompt from a place of its own, or the messages that have the role."""
+    cdef const oisp_exchange* x = l.x
+    cdef const oisp_text* t
+    cdef uint32_t i
+    oisp_digest_begin(d, hash_key(l))
+    if present(l, &x.system):
+        note_text(l, &x.system)
+        oisp_digest_text(d, x.system.form, text_data(l, &x.system), x.system.size)
+    else:
+        for i in range(x.messages_count):
+            t = &x.messages[i].content
+            if (apart(&x.messages[i]) or x.messages[i].role == OISP_ROLE_SYSTEM) and present(l, t):
+                oisp_digest_text(d, t.form, text_data(l, t), t.size)
+    oisp_digest_end(d, hex)
+
+
+cdef void put_system(oisp_line* l) noexcept nogil:
+    cdef oisp_digest d
+    cdef char hex[16]
+    cdef bint has = has_system(l.x)
+    bool_member(l, b'"has_system_prompt":', has)
+    if has:
+        digest_system(l, &d, hex)
+        line_key(l, b'"system_prompt_hash":')
+        put_hash(l, hex)
+
+
+cdef void put_tools(oisp_line* l) noexcept nogil:
+    cdef uint32_t i
+    cdef const oisp_tool_def* t
+    if l.x.tools_count:
+        line_key(l, b'"tools":[')
+        for i in range(l.x.tools_count):
+            t = &l.x.tools[i]
+            line_comma(l)
+            line_put(l, b"{")
+            text_member(l, b'"name":', &t.name)
+            word_member(l, b'"type":', oisp_word_tool(t.type))
+            if may_put(l, &t.description, OISP_FIELD_TOOL_DESCRIPTION, MISSING_TOOL_DESCRIPTION):
+                text_member(l, b'"description":', &t.description)
+            line_put(l, b"}")
+        line_put(l, b"]")
+    line_key(l, b'"tools_count":')
+    line_unsigned(l, l.x.tools_count)
+
+
+cdef bint is_number(oisp_line* l, const oisp_text* t, bint whole) noexcept nogil:
+    """A JSON number as it was written; `whole`: digits alone, which every reader takes as an integer."""
+    cdef const uint8_t* data = text_data(l, t)
+    cdef uint32_t i
+    if t.form != OISP_TEXT_JSON or t.size == 0 or t.size > 40:
+        return False
+    if not (data[0] == c"-" or (data[0] >= c"0" and data[0] <= c"9")):
+        return False
+    if whole:
+        for i in range(1, t.size):
+            if data[i] < c"0" or data[i] > c"9":
+                return False
+    return oisp_json_check(data, t.size) != 0
+
+
+cdef void number_member(oisp_line* l, const char* key, const oisp_text* t, bint whole) noexcept nogil:
+    if is_number(l, t, whole):
+        line_key(l, key)
+        line_raw(l, text_data(l, t), t.size)
+
+
+cdef bint is_strings(oisp_line* l, const oisp_text* t) noexcept nogil:
+    """A JSON array of nothing but strings (or none)."""
+    cdef const uint8_t* data = text_data(l, t)
+    cdef uint32_t i = 1
+    if t.form != OISP_TEXT_JSON or t.size < 2 or data[0] != c"[" or not oisp_json_check(data, t.size):
+        return False
+    while i < t.size:  # checked: outside of strings there may only be blanks, commas and the end
+        if data[i] == c'"':
+            i += 1
+            while data[i] != c'"':
+                i += 2 if data[i] == c"\\" else 1
+        elif data[i] not in (c" ", c",", c"]", c"\n", c"\r", c"\t"):
+            return False
+        i += 1
+    return True
+
+
+cdef void put_stop(oisp_line* l) noexcept nogil:
+    cdef const oisp_text* t = &l.x.stop
+    cdef const uint8_t* data = text_data(l, t)
+    if not may_put(l, t, OISP_FIELD_STOP, MISSING_STOP):
+        return
+    if is_strings(l, t):
+        line_key(l, b'"stop":')
+        line_must(l, oisp_put_json(&l.w.out, data, t.size))
+    elif t.form != OISP_TEXT_JSON or data[0] == c'"':
+        line_key(l, b'"stop":[')
+        put_string(l, t)
+        line_put(l, b"]")
+    else:
+        l.missing |= MISSING_STOP
+
+
+cdef void put_parameters(oisp_line* l) noexcept nogil:
+    cdef const oisp_exchange* x = l.x
+    cdef uint32_t opened = l.w.out.size
+    line_key(l, b'"parameters":{')
+    number_member(l, b'"temperature":', &x.temperature, False)
+    number_member(l, b'"top_p":', &x.top_p, False)
+    number_member(l, b'"max_tokens":', &x.max_tokens, True)
+    number_member(l, b'"frequency_penalty":', &x.frequency_penalty, False)
+    number_member(l, b'"presence_penalty":', &x.presence_penalty, False)
+    put_stop(l)
+    end_raw(l, opened)
+
+
+cdef uint64_t estimated_tokens(const oisp_exchange* x) noexcept nogil:
+    """A rule of thumb, not a tokenizer: a token for every four bytes of text as the wire writes it (messages, system
+    prompt, names and descriptions of tools), and four for each message."""
+    cdef uint64_t bytes = x.system.size
+    cdef uint32_t i
+    for i in range(x.messages_count):
+        if x.system.form == OISP_TEXT_NONE or not apart(&x.messages[i]):
+            bytes += x.messages[i].content.size
+    for i in range(x.tools_count):
+        bytes += x.tools[i].name.size + x.tools[i].description.size
+    return (bytes + 3) // 4 + 4 * <uint64_t> x.messages_count
+
+
+cdef void put_other_messages(oisp_line* l) noexcept nogil:
+    """Messages whose role is none of the contract's five: their place, the wire's word, their text by policy."""
+    cdef const oisp_exchange* x = l.x
+    cdef uint32_t i, at = 0, opened = l.w.out.size
+    line_key(l, b'"other_messages":[')
+    for i in range(x.messages_count):
+        if apart(&x.messages[i]):
+            continue
+        if oisp_word_role(x.messages[i].role) == NULL and present(l, &x.messages[i].content):
+            line_comma(l)
+            line_put(l, b'{"index":')
+            line_unsigned(l, at)
+            text_member(l, b'"role":', &x.messages[i].raw_role)
+            put_content(l, &x.messages[i].content, OISP_FIELD_OTHER_MESSAGE)
+            put_images(l, x.messages[i].images)
+            line_put(l, b"}")
+        at += 1
+    if not l.failed and l.w.out.data[l.w.out.size - 1] == c"[":
+        l.w.out.size = opened
+    else:
+        line_put(l, b"]")
+
+
+cdef bint system_is_apart(const oisp_exchange* x) noexcept nogil:
+    cdef uint32_t i
+    for i in range(x.messages_count):
+        if apart(&x.messages[i]):
+            return True
+        if x.messages[i].role == OISP_ROLE_SYSTEM:
+            return False
+    return x.system.form != OISP_TEXT_NONE
+
+
+cdef const oisp_text* system_text(oisp_line* l) noexcept nogil:
+    """The prompt from a place of its own, where it is not one of the messages."""
+    cdef const oisp_exchange* x = l.x
+    cdef uint32_t i
+    if not system_is_apart(x):
+        return NULL
+    if present(l, &x.system):
+        return &x.system
+    for i in range(x.messages_count):
+        if apart(&x.messages[i]) and present(l, &x.messages[i].content):
+            return &x.messages[i].content
+    return NULL
+
+
+cdef void put_ext_text(oisp_line* l, const char* key, const char* length_key, const oisp_text* t, int field,
+                       uint64_t missing) noexcept nogil:
+    """A text of ours in ext.oisp: the text, or its length."""
+    cdef oisp_digest d
+    cdef char hex[16]
+    if t == NULL or not present(l, t) or (t.size == 0 and t.form != OISP_TEXT_JSON):
+        return
+    if may_put(l, t, field, missing):
+        line_key(l, key)
+        put_string(l, t)
+        return
+    digest(l, t, &d, hex)
+    line_key(l, length_key)
+    line_unsigned(l, d.chars)
+
+
+cdef void put_raw_roles(oisp_line* l) noexcept nogil:
+    cdef const oisp_exchange* x = l.x
+    cdef uint32_t i, at = 0, opened = l.w.out.size
+    line_key(l, b'"roles":[')
+    for i in range(x.messages_count):
+        if apart(&x.messages[i]):
+            continue
+        if x.messages[i].raw and present(l, &x.messages[i].raw_role):
+            line_comma(l)
+            line_put(l, b'{"index":')
+            line_unsigned(l, at)
+            text_member(l, b'"role":', &x.messages[i].raw_role)
+            line_put(l, b"}")
+        at += 1
+    if not l.failed and l.w.out.data[l.w.out.size - 1] == c"[":
+        l.w.out.size = opened
+    else:
+        line_put(l, b"]")
+
+
+cdef void put_raw_tools(oisp_line* l) noexcept nogil:
+    cdef const oisp_exchange* x = l.x
+    cdef uint32_t i, opened = l.w.out.size
+    line_key(l, b'"tools":[')
+    for i in range(x.tools_count):
+        if present(l, &x.tools[i].raw_type) and not same_word(l, &x.tools[i].raw_type, oisp_word_tool(x.tools[i].type)):
+            line_comma(l)
+            line_put(l, b'{"index":')
+            line_unsigned(l, i)
+            text_member(l, b'"type":', &x.tools[i].raw_type)
+            if x.tools[i].server:
+                line_put(l, b',"server":true')
+            line_put(l, b"}")
+    if not l.failed and l.w.out.data[l.w.out.size - 1] == c"[":
+        l.w.out.size = opened
+    else:
+        line_put(l, b"]")
+
+
+cdef void put_request_ext(oisp_line* l) noexcept nogil:
+    cdef const oisp_exchange* x = l.x
+    cdef uint32_t opened
+    begin_ext(l)
+    slice_member(l, b'"method":', &l.f.method)
+    put_ext_text(l, b'"system_prompt":', b'"system_prompt_length":', system_text(l), OISP_FIELD_SYSTEM_PROMPT, 0)
+    put_other_messages(l)
+    integer_member(l, b'"input_count":', x.input_count if x.input_count > 0 else ABSENT)
+    text_member(l, b'"previous_response_id":', &x.previous_id)
+    opened = l.w.out.size
+    line_key(l, b'"raw":{')
+    put_raw_roles(l)
+    put_raw_tools(l)
+    if present(l, &x.max_tokens) and not is_number(l, &x.max_tokens, True):
+        text_member(l, b'"max_tokens":', &x.max_tokens)
+    end_raw(l, opened)
+    end_ext(l)
+
+
+cdef void put_streaming(oisp_line* l) noexcept nogil:
+    if l.x.flags & OISP_X_STREAM_ASKED:
+        line_key(l, b'"streaming":true')
+    elif l.x.flags & OISP_X_STREAM_NOT_ASKED or not l.x.flags & OISP_X_REQUEST_BAD:
+        line_key(l, b'"streaming":false')
+
+
+cdef oisp_status encode_request(oisp_writer* w, const oisp_exchange* x, const oisp_facts* f) noexcept nogil:
+    cdef oisp_line line
+    cdef oisp_line* l = &line
+    begin(l, w, x, f, b"ai.request")
+    put_ids(l)
+    put_provider(l)
+    put_model(l, &x.model_requested)
+    put_auth(l)
+    if f.verdict != NULL:
+        word_member(l, b'"request_type":', oisp_word_request(f.verdict.request_type))
+    put_streaming(l)
+    put_messages(l)
+    put_system(l)
+    put_tools(l)
+    text_member(l, b'"tool_choice":', &x.tool_choice)
+    put_parameters(l)
+    bool_member(l, b'"has_images":', x.images)
+    line_key(l, b'"image_count":')
+    line_unsigned(l, x.images)
+    if x.messages_count or x.system.size:
+        line_key(l, b'"estimated_tokens":')
+        line_unsigned(l, estimated_tokens(x))
+    put_request_ext(l)
+    if x.flags & OISP_X_REQUEST_BAD:
+        l.reasons |= REASON_REQUEST_UNREADABLE
+    return finish(l)
+
+
+# --- ai.response ---
+
+
+cdef bint failed_status(uint16_t status) noexcept nogil:
+    return status >= 400
+
+
+cdef void put_error(oisp_line* l) noexcept nogil:
+    cdef const oisp_exchange* x = l.x
+    if not (present(l, &x.error_type) or present(l, &x.error_message) or present(l, &x.error_code)):
+        return
+    line_key(l, b'"error":{')
+    text_member(l, b'"type":', &x.error_type)
+    if may_put(l, &x.error_message, OISP_FIELD_ERROR_MESSAGE, MISSING_ERROR_MESSAGE):
+        text_member(l, b'"message":', &x.error_message)
+    text_member(l, b'"code":', &x.error_code)
+    line_put(l, b"}")
+
+
+cdef void put_choice(oisp_line* l, const oisp_choice* c) noexcept nogil:
+    line_comma(l)
+    line_put(l, b"{")
+    integer_member(l, b'"index":', c.index)
+    line_key(l, b'"message":{"role":')
+    line_word(l, oisp_word_role(c.role if oisp_word_role(c.role) != NULL else OISP_ROLE_ASSISTANT))
+    put_content(l, &c.content, OISP_FIELD_CHOICE)
+    put_images(l, c.images)
+    line_put(l, b"}")
+    word_member(l, b'"finish_reason":', oisp_word_finish(c.finish))
+    line_put(l, b"}")
+
+
+cdef void put_choices(oisp_line* l) noexcept nogil:
+    cdef uint32_t i
+    if l.x.choices_count == 0:
+        return
+    line_key(l, b'"choices":[')
+    for i in range(l.x.choices_count):
+        put_choice(l, &l.x.choices[i])
+    line_put(l, b"]")
+
+
+cdef bint arguments_object(oisp_line* l, const oisp_text* t, const uint8_t** data, uint32_t* size) noexcept nogil:
+    """Where the arguments lie as a JSON object that every parser takes; a string of the wire is unescaped into the
+    writer's scratch for that, where it stays until the next call."""
+    data[0] = text_data(l, t)
+    size[0] = t.size
+    if t.form == OISP_TEXT_STRING:
+        oisp_buffer_wipe(&l.w.scratch)
+        if not oisp_put_unescaped(&l.w.scratch, data[0], t.size):
+            l.failed = 1
+            return False
+        data[0] = l.w.scratch.data
+        size[0] = l.w.scratch.size
+    return oisp_json_check(data[0], size[0]) == c"{"
+
+
+cdef bint put_arguments(oisp_line* l, const oisp_call* call) noexcept nogil:
+    """`"arguments":` as an object; 0 when they are none (then nothing is written)."""
+    cdef const uint8_t* data
+    cdef uint32_t size
+    note_text(l, &call.arguments)
+    if call.custom:
+        line_key(l, b'"arguments":{"input":')
+        put_string(l, &call.arguments)
+        line_put(l, b"}")
+        return True
+    if not arguments_object(l, &call.arguments, &data, &size):
+        return False
+    line_key(l, b'"arguments":')
+    line_must(l, oisp_put_json(&l.w.out, data, size))
+    oisp_buffer_wipe(&l.w.scratch)
+    return True
+
+
+cdef void put_call_arguments(oisp_line* l, const oisp_call* call, int field) noexcept nogil:
+    """`arguments` by policy and `arguments_hash`. Left out: said in `missing`."""
+    cdef oisp_digest d
+    cdef char hex[16]
+    cdef int action = action_of(l, field)
+    if not present(l, &call.arguments):
+        return
+    digest(l, &call.arguments, &d, hex)
+    if action == OISP_KEEP:
+        if not put_arguments(l, call):
+            l.missing |= MISSING_ARGUMENTS
+            l.raw = 1
+    elif action == OISP_MARK:
+        line_key(l, b'"arguments":')
+        put_marker(l, d.chars, hex)
+    else:
+        l.missing |= MISSING_ARGUMENTS
+        l.reasons |= REASON_CONTENT_BY_POLICY
+    line_key(l, b'"arguments_hash":')
+    put_hash(l, hex)
+
+
+cdef void put_calls(oisp_line* l) noexcept nogil:
+    cdef uint32_t i
+    cdef const oisp_call* call
+    if l.x.calls_count:
+        line_key(l, b'"tool_calls":[')
+        for i in range(l.x.calls_count):
+            call = &l.x.calls[i]
+            line_comma(l)
+            line_put(l, b"{")
+            text_member(l, b'"id":', &call.id)
+            text_member(l, b'"name":', &call.name)
+            text_member(l, b'"type":', &call.type)
+            put_call_arguments(l, call, OISP_FIELD_CALL_ARGUMENTS)
+            line_put(l, b"}")
+        line_put(l, b"]")
+    line_key(l, b'"tool_calls_count":')
+    line_unsigned(l, l.x.calls_count)
+
+
+cdef bint has_usage(oisp_line* l) noexcept nogil:
+    cdef const oisp_usage* u = &l.x.usage
+    return (u.prompt != ABSENT or u.completion != ABSENT or u.total != ABSENT or u.cached != ABSENT
+            or u.reasoning != ABSENT)
+
+
+cdef void put_usage(oisp_line* l) noexcept nogil:
+    cdef const oisp_usage* u = &l.x.usage
+    if not has_usage(l):
+        return
+    line_key(l, b'"usage":{')
+    integer_member(l, b'"prompt_tokens":', u.prompt)
+    integer_member(l, b'"completion_tokens":', u.completion)
+    integer_member(l, b'"total_tokens":', u.total)
+    integer_member(l, b'"cached_tokens":', u.cached)
+    integer_member(l, b'"reasoning_tokens":', u.reasoning)
+    line_put(l, b"}")
+
+
+cdef void put_times(oisp_line* l) noexcept nogil:
+    if l.f.latency_ns != ABSENT:
+        integer_member(l, b'"latency_ms":', l.f.latency_ns // 1000000)
+    else:
+        l.missing |= MISSING_LATENCY
+    if l.f.first_token_ns != ABSENT:
+        integer_member(l, b'"time_to_first_token_ms":', l.f.first_token_ns // 1000000)
+
+
+cdef int finish_of(const oisp_exchange* x) noexcept nogil:
+    return x.choices[0].finish if x.finish == 0 and x.choices_count else x.finish
+
+
+cdef const oisp_text* finish_raw_of(oisp_line* l) noexcept nogil:
+    if not present(l, &l.x.finish_raw) and l.x.choices_count:
+        return &l.x.choices[0].finish_raw
+    return &l.x.finish_raw
+
+
+cdef bint succeeded(oisp_line* l) noexcept nogil:
+    return l.x.success and not failed_status(l.f.status)
+
+
+cdef void put_raw_arguments(oisp_line* l) noexcept nogil:
+    """Under `full`, arguments that are no object: the text itself."""
+    cdef const uint8_t* data
+    cdef uint32_t size, i
+    cdef const oisp_call* call
+    if not l.raw or action_of(l, OISP_FIELD_RAW_ARGUMENTS) != OISP_KEEP:
+        return
+    line_key(l, b'"arguments":[')
+    for i in range(l.x.calls_count):
+        call = &l.x.calls[i]
+        if call.custom or not present(l, &call.arguments) or arguments_object(l, &call.arguments, &data, &size):
+            continue
+        line_comma(l)
+        line_put(l, b'{"index":')
+        line_unsigned(l, i)
+        text_member(l, b'"text":', &call.arguments)
+        line_put(l, b"}")
+    line_put(l, b"]")
+    oisp_buffer_wipe(&l.w.scratch)
+
+
+cdef void put_response_raw(oisp_line* l) noexcept nogil:
+    cdef const oisp_exchange* x = l.x
+    cdef uint32_t opened = l.w.out.size
+    cdef const oisp_text* raw = finish_raw_of(l)
+    line_key(l, b'"raw":{')
+    if present(l, raw) and raw.size and not same_word(l, raw, oisp_word_finish(finish_of(x))):
+        text_member(l, b'"finish_reason":', raw)
+    if present(l, &x.usage.raw) and oisp_json_check(text_data(l, &x.usage.raw), x.usage.raw.size):
+        line_key(l, b'"usage":')
+        line_must(l, oisp_put_json(&l.w.out, text_data(l, &x.usage.raw), x.usage.raw.size))
+    put_raw_arguments(l)
+    end_raw(l, opened)
+
+
+cdef void put_server_calls(oisp_line* l) noexcept nogil:
+    """Which of tool_calls the provider runs itself, by index."""
+    cdef uint32_t i, opened = l.w.out.size
+    line_key(l, b'"server_tool_calls":[')
+    for i in range(l.x.calls_count):
+        if l.x.calls[i].server:
+            line_comma(l)
+            line_unsigned(l, i)
+    if not l.failed and l.w.out.data[l.w.out.size - 1] == c"[":
+        l.w.out.size = opened
+    else:
+        line_put(l, b"]")
+
+
+cdef void put_response_ext(oisp_line* l) noexcept nogil:
+    cdef const oisp_exchange* x = l.x
+    begin_ext(l)
+    bool_member(l, b'"streamed":', l.f.streamed)
+    if x.choices_count:
+        put_ext_text(l, b'"reasoning":', b'"reasoning_length":', &x.choices[0].reasoning, OISP_FIELD_REASONING,
+                     MISSING_REASONING)
+        put_ext_text(l, b'"refusal":', b'"refusal_length":', &x.choices[0].refusal, OISP_FIELD_REFUSAL, 0)
+    if x.usage.cache_write != ABSENT:
+        line_key(l, b'"usage":{"cache_write_tokens":')
+        line_integer(l, x.usage.cache_write)
+        line_put(l, b"}")
+    text_member(l, b'"service_tier":', &x.service_tier)
+    put_server_calls(l)
+    put_response_raw(l)
+    end_ext(l)
+
+
+cdef void note_response(oisp_line* l) noexcept nogil:
+    """What an answer should have and has not."""
+    if l.x.flags & OISP_X_RESPONSE_BAD:
+        l.reasons |= REASON_RESPONSE_UNREADABLE
+    if succeeded(l):
+        if not has_usage(l):
+            l.missing |= MISSING_USAGE
+        if finish_of(l.x) == 0:
+            l.missing |= MISSING_FINISH_REASON
+    else:
+        l.missing &= ~MISSING_MODEL  # an error names none
+
+
+cdef oisp_status encode_response(oisp_writer* w, const oisp_exchange* x, const oisp_facts* f) noexcept nogil:
+    cdef oisp_line line
+    cdef oisp_line* l = &line
+    begin(l, w, x, f, b"ai.response")
+    put_ids(l)
+    text_member(l, b'"provider_request_id":', &x.response_id)
+    put_provider(l)
+    put_model(l, &x.model_answered)
+    if f.status:
+        line_key(l, b'"status_code":')
+        line_unsigned(l, f.status)
+    bool_member(l, b'"success":', succeeded(l))
+    put_error(l)
+    put_choices(l)
+    put_calls(l)
+    put_usage(l)
+    put_times(l)
+    if x.flags & OISP_X_CACHED_ANSWER:
+        line_key(l, b'"was_cached":true')
+    word_member(l, b'"finish_reason":', oisp_word_finish(finish_of(x)))
+    put_response_ext(l)
+    put_related(l, &f.request_event, b"caused_by")
+    note_response(l)
+    return finish(l)
+
+
+# --- ai.embedding ---
+
+
+cdef oisp_status encode_embedding(oisp_writer* w, const oisp_exchange* x, const oisp_facts* f) noexcept nogil:
+    cdef oisp_line line
+    cdef oisp_line* l = &line
+    begin(l, w, x, f, b"ai.embedding")
+    put_provider(l)
+    put_model(l, &x.model_answered if x.model_answered.form != OISP_TEXT_NONE else &x.model_requested)
+    integer_member(l, b'"input_count":', x.input_count if x.input_count > 0 else ABSENT)
+    integer_member(l, b'"total_tokens":', x.usage.total if x.usage.total != ABSENT else x.usage.prompt)
+    integer_member(l, b'"dimensions":', x.dimensions if x.dimensions > 0 else ABSENT)
+    if f.latency_ns != ABSENT:
+        integer_member(l, b'"latency_ms":', f.latency_ns // 1000000)
+    else:
+        l.missing |= MISSING_LATENCY
+    begin_ext(l)
+    ulid_member(l, b'"request_id":', &f.request_id)
+    text_member(l, b'"provider_request_id":', &x.response_id)
+    integer_member(l, b'"embedding_count":', x.embedding_count if x.embedding_count > 0 else ABSENT)
+    if f.status:
+        line_key(l, b'"status_code":')
+        line_unsigned(l, f.status)
+    put_response_raw(l)
+    end_ext(l)
+    put_related(l, &f.request_event, b"caused_by")
+    if not has_usage(l):
+        l.missing |= MISSING_USAGE
+    return finish(l)
+
+
+# --- ai.streaming_chunk ---
+
+
+cdef void put_chunk_call(oisp_line* l) noexcept nogil:
+    cdef const oisp_exchange* x = l.x
+    cdef const oisp_call* call
+    cdef oisp_digest d
+    cdef char hex[16]
+    if x.chunk_call == 0 or x.chunk_call > x.calls_count:
+        return
+    call = &x.calls[x.chunk_call - 1]
+    line_key(l, b'"tool_calls":[{')
+    text_member(l, b'"id":', &call.id)
+    text_member(l, b'"name":', &call.name)
+    if present(l, &x.chunk_arguments):
+        line_key(l, b'"arguments":')
+        if action_of(l, OISP_FIELD_CHUNK_ARGUMENTS) == OISP_KEEP:
+            put_string(l, &x.chunk_arguments)
+        else:
+            digest(l, &x.chunk_arguments, &d, hex)
+            put_marker(l, d.chars, hex)
+    line_put(l, b"}]")
+
+
+cdef oisp_status encode_chunk(oisp_writer* w, const oisp_exchange* x, const oisp_facts* f) noexcept nogil:
+    cdef oisp_line line
+    cdef oisp_line* l = &line
+    begin(l, w, x, f, b"ai.streaming_chunk")
+    ulid_member(l, b'"request_id":', &f.request_id)
+    line_key(l, b'"chunk_index":')
+    line_unsigned(l, x.chunk_index - 1 if x.chunk_index else 0)
+    line_key(l, b'"delta":{')
+    if may_put(l, &x.chunk_content, OISP_FIELD_CHUNK, MISSING_TEXT_FORM):
+        text_member(l, b'"content":', &x.chunk_content)
+    word_member(l, b'"role":', oisp_word_role(x.chunk_role))
+    put_chunk_call(l)
+    line_put(l, b"}")
+    word_member(l, b'"finish_reason":', oisp_word_finish(x.chunk_finish))
+    begin_ext(l)
+    if present(l, &x.chunk_content) and action_of(l, OISP_FIELD_CHUNK) != OISP_KEEP:
+        put_chunk_length(l)
+    end_ext(l)
+    put_related(l, &f.request_event, b"caused_by")
+    return finish(l)
+
+
+cdef void put_chunk_length(oisp_line* l) noexcept nogil:
+    cdef oisp_digest d
+    cdef char hex[16]
+    digest(l, &l.x.chunk_content, &d, hex)
+    line_key(l, b'"content_length":')
+    line_unsigned(l, d.chars)
+
+
+# --- agent.tool_call, agent.tool_result ---
+
+
+cdef oisp_status encode_tool_call(oisp_writer* w, const oisp_exchange* x, const oisp_call* call,
+                                  const oisp_facts* f) noexcept nogil:
+    cdef oisp_line line
+    cdef oisp_line* l = &line
+    begin(l, w, x, f, b"agent.tool_call")
+    line_key(l, b'"tool":{')
+    text_member(l, b'"name":', &call.name)
+    if call.server:
+        slice_member(l, b'"provider":', &f.provider_id)
+    text_member(l, b'"server":', &call.server_name)
+    line_put(l, b"}")
+    if present(l, &call.id):
+        text_member(l, b'"call_id":', &call.id)
+    else:
+        l.missing |= MISSING_CALL_ID
+    word_member(l, b'"triggered_by":', oisp_word_trigger(OISP_TRIGGERED_BY_LLM_DECISION))
+    put_call_arguments(l, call, OISP_FIELD_TOOL_ARGUMENTS)
+    begin_ext(l)
+    ulid_member(l, b'"request_id":', &f.request_id)
+    if call.server:
+        line_key(l, b'"server_tool":true')
+    text_member(l, b'"type":', &call.type)
+    if l.raw and action_of(l, OISP_FIELD_RAW_ARGUMENTS) == OISP_KEEP:
+        line_key(l, b'"raw":{"arguments":')
+        put_string(l, &call.arguments)
+        line_put(l, b"}")
+    end_ext(l)
+    put_related(l, &f.response_event, b"caused_by")
+    oisp_buffer_wipe(&w.scratch)
+    return finish(l)
+
+
+cdef void put_result(oisp_line* l, const oisp_text* t) noexcept nogil:
+    """`result` as text, or as the object or array of the wire; a marker under policy. Hash and size stand beside it."""
+    cdef oisp_digest d
+    cdef char hex[16]
+    cdef int first = 0
+    if not present(l, t):
+        return
+    digest(l, t, &d, hex)
+    line_key(l, b'"result":')
+    if action_of(l, OISP_FIELD_TOOL_RESULT) != OISP_KEEP:
+        put_marker(l, d.chars, hex)
+    else:
+        if t.form == OISP_TEXT_JSON:
+            first = oisp_json_check(text_data(l, t), t.size)
+        if first == c"{" or first == c"[":
+            line_must(l, oisp_put_json(&l.w.out, text_data(l, t), t.size))
+        else:
+            put_string(l, t)
+    line_key(l, b'"result_hash":')
+    put_hash(l, hex)
+    line_key(l, b'"result_size_bytes":')
+    line_unsigned(l, d.bytes)
+
+
+cdef void put_answer_id(oisp_line* l, const oisp_tool_answer* answer) noexcept nogil:
+    """The contract asks for a call_id: where the wire has none, the id of the call's event (else of this one) is it."""
+    line_key(l, b'"call_id":')
+    if present(l, &answer.call_id):
+        put_string(l, &answer.call_id)
+        return
+    l.missing |= MISSING_CALL_ID
+    cdef const oisp_ulid* id = &l.f.parent_event if l.f.parent_event.text[0] else &l.f.event_id
+    line_put(l, b'"')
+    line_raw(l, id.text, 26)
+    line_put(l, b'"')
+
+
+cdef oisp_status encode_tool_result(oisp_writer* w, const oisp_exchange* x, const oisp_tool_answer* answer,
+                                    const oisp_facts* f) noexcept nogil:
+    cdef oisp_line line
+    cdef oisp_line* l = &line
+    begin(l, w, x, f, b"agent.tool_result")
+    if present(l, &answer.name):
+        line_key(l, b'"tool":{')
+        text_member(l, b'"name":', &answer.name)
+        line_put(l, b"}")
+    elif f.tool_name.size:
+        line_key(l, b'"tool":{')
+        slice_member(l, b'"name":', &f.tool_name)
+        line_put(l, b"}")
+    put_answer_id(l, answer)
+    if answer.success >= 0:
+        bool_member(l, b'"success":', answer.success)
+    put_result(l, &answer.content)
+    begin_ext(l)
+    ulid_member(l, b'"request_id":', &f.request_id)
+    if answer.server:
+        line_key(l, b'"server_tool":true')
+    end_ext(l)
+    if f.parent_event.text[0]:
+        put_related(l, &f.parent_event, b"parent")
+    else:
+        l.missing |= MISSING_PARENT
+    return finish(l)

@@ -1,0 +1,149 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * One line of NDJSON while it is being written: a cursor on the writer's buffer that remembers failure, and what the line
+ * has to say of itself. All inline; the words of the contract come from its X-macros. Not an API of other layers.
+ */
+#ifndef OISP_LINE_H
+#define OISP_LINE_H
+
+#include "confidence.h"
+#include "contract.h"
+#include "encode.h"
+#include "exchange.h"
+#include "policy.h"
+#include "text.h"
+#include <stdint.h>
+#include <string.h>
+
+typedef struct oisp_line {
+  oisp_writer *w;
+  const oisp_exchange *x;
+  const oisp_facts *f;
+  uint64_t reasons; /* besides those of the facts */
+  uint64_t missing;
+  uint32_t start;   /* of the line in w->out: a line that fails is cut off there */
+  uint8_t failed;   /* memory is out */
+  uint8_t partial;  /* a text in it is cut */
+  uint8_t masked;   /* something in it was masked */
+  uint8_t raw;      /* a call's arguments are not an object */
+} oisp_line;
+
+static inline void line_raw(oisp_line *l, const void *data, size_t size) {
+  oisp_buffer *o = &l->w->out;
+  if (__builtin_expect((size_t)o->capacity - o->size < size, 0) && !oisp_buffer_reserve(o, size)) {
+    l->failed = 1;
+    return;
+  }
+  memcpy(o->data + o->size, data, size);
+  o->size += (uint32_t)size;
+}
+
+/* A literal: its length is known to the compiler. */
+__attribute__((always_inline)) static inline void line_put(oisp_line *l, const char *text) {
+  line_raw(l, text, __builtin_strlen(text));
+}
+
+/* The next member or element: a comma unless it is the first of its object or array. */
+static inline void line_comma(oisp_line *l) {
+  uint8_t last = l->w->out.size ? l->w->out.data[l->w->out.size - 1] : (uint8_t)'{';
+  if (last != '{' && last != '[')
+    line_put(l, ",");
+}
+
+/* `key` is written as it stands, with its quotes and colon. */
+__attribute__((always_inline)) static inline void line_key(oisp_line *l, const char *key) {
+  line_comma(l);
+  line_raw(l, key, __builtin_strlen(key));
+}
+
+static inline void line_unsigned(oisp_line *l, uint64_t v) {
+  char digits[20];
+  int at = 20;
+  do {
+    digits[--at] = (char)('0' + v % 10);
+    v /= 10;
+  } while (v);
+  line_raw(l, digits + at, (size_t)(20 - at));
+}
+
+static inline void line_integer(oisp_line *l, int64_t v) {
+  if (v < 0)
+    line_put(l, "-");
+  line_unsigned(l, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
+}
+
+static inline void line_word(oisp_line *l, const char *word) {
+  line_put(l, "\"");
+  line_raw(l, word, strlen(word));
+  line_put(l, "\"");
+}
+
+static inline void line_must(oisp_line *l, int done) {
+  if (!done)
+    l->failed = 1;
+}
+
+/* `2025-12-22T20:15:05.123456Z` in quotes. Days to civil date: the year begins in March, so that the leap day is its last. */
+static inline void line_time(oisp_line *l, uint64_t ns) {
+  uint64_t us = ns / 1000, seconds = us / 1000000;
+  uint32_t fraction = (uint32_t)(us % 1000000), of_day = (uint32_t)(seconds % 86400);
+  uint64_t z = seconds / 86400 + 719468, era = z / 146097;
+  uint32_t doe = (uint32_t)(z % 146097);
+  uint32_t yoe = (doe - doe / 1460 + doe / 36524 - doe / 146096) / 365;
+  uint32_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
+  uint32_t day = doy - (153 * mp + 2) / 5 + 1, month = mp < 10 ? mp + 3 : mp - 9;
+  uint32_t year = (uint32_t)(yoe + era * 400) + (month <= 2);
+  char t[] = "\"0000-00-00T00:00:00.000000Z\"";
+  const struct {
+    uint32_t at, width, value;
+  } parts[] = {{1, 4, year},           {6, 2, month},          {9, 2, day},           {12, 2, of_day / 3600},
+               {15, 2, of_day / 60 % 60}, {18, 2, of_day % 60}, {21, 6, fraction}};
+  for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
+    for (uint32_t k = parts[i].width, v = parts[i].value; k > 0; k--, v /= 10)
+      t[parts[i].at + k - 1] = (char)('0' + v % 10);
+  line_raw(l, t, sizeof t - 1);
+}
+
+/* The words of the contract by enum value; NULL for "absent" and for what is out of range. */
+#define OISP_WORD(name, word) word,
+#define OISP_WORDS(function, TABLE)                                                                                    \
+  static inline const char *function(unsigned value) {                                                                 \
+    static const char *const words[] = {NULL, TABLE(OISP_WORD)};                                                       \
+    return value < sizeof words / sizeof words[0] ? words[value] : NULL;                                               \
+  }
+OISP_WORDS(oisp_word_provider, OISP_PROVIDER_NAMES)
+OISP_WORDS(oisp_word_auth, OISP_AUTH_TYPES)
+OISP_WORDS(oisp_word_account, OISP_ACCOUNT_TYPES)
+OISP_WORDS(oisp_word_request, OISP_REQUEST_TYPES)
+OISP_WORDS(oisp_word_role, OISP_ROLES)
+OISP_WORDS(oisp_word_tool, OISP_TOOL_TYPES)
+OISP_WORDS(oisp_word_finish, OISP_FINISH_REASONS)
+OISP_WORDS(oisp_word_agent_tool, OISP_AGENT_TOOL_TYPES)
+OISP_WORDS(oisp_word_level, OISP_LEVELS)
+OISP_WORDS(oisp_word_completeness, OISP_COMPLETENESSS)
+OISP_WORDS(oisp_word_attribution, OISP_PROCESS_ATTRIBUTIONS)
+OISP_WORDS(oisp_word_source, OISP_CONTENT_SOURCES)
+OISP_WORDS(oisp_word_method, OISP_DETECTION_METHODS)
+OISP_WORDS(oisp_word_trigger, OISP_TRIGGERED_BYS)
+
+static inline const char *oisp_word_reason(unsigned bit) {
+  static const char *const words[] = {OISP_REASONS(OISP_WORD)};
+  return bit < sizeof words / sizeof words[0] ? words[bit] : NULL;
+}
+
+static inline const char *oisp_word_missing(unsigned bit) {
+  static const char *const words[] = {OISP_MISSINGS(OISP_WORD)};
+  return bit < sizeof words / sizeof words[0] ? words[bit] : NULL;
+}
+
+/* enum oisp_kind */
+static inline const char *oisp_word_kind(unsigned kind) {
+  static const char *const words[] = {NULL,         "chat",   "completion", "embedding", "image", "audio",
+                                      "moderation", "rerank", "rag",        "mcp",       "count", "other"};
+  return kind < sizeof words / sizeof words[0] ? words[kind] : NULL;
+}
+
+#undef OISP_WORDS
+#undef OISP_WORD
+
+#endif
