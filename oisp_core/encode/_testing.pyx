@@ -1,22 +1,22 @@
 # SPDX-License-Identifier: Apache-2.0
 """The writer as tests see it: an exchange and its facts from Python dictionaries, one line back.
 
-Not an API, and not fast. Texts are given as `(form, bytes)` or `(form, bytes, flags)`, or as `str`, which becomes the inside
-of a JSON string; numbers and words of the contract as the integers of the headers.
+Not an API, and not fast. Texts are given as `(form, bytes)` or `(form, bytes, flags)`, or as `str`, which becomes the
+inside of a JSON string; numbers and words of the contract as the integers of the headers.
 """
 
 import json
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from oisp_core.encode.writer cimport (
     encode_chunk, encode_embedding, encode_request, encode_response, encode_tool_call, encode_tool_result, writer_free,
     writer_hash_key, writer_init, writer_seed, writer_ulid)
 from oisp_core.types cimport (
-    OISP_TEXT_STRING, oisp_buffer_append, oisp_buffer_free, oisp_buffer_wipe, oisp_call, oisp_choice, oisp_exchange, oisp_facts,
-    oisp_message_part, oisp_slice, oisp_status, oisp_text, oisp_tool_answer, oisp_tool_def, oisp_ulid, oisp_verdict,
-    oisp_writer)
+    OISP_TEXT_STRING, oisp_buffer_append, oisp_buffer_free, oisp_buffer_wipe, oisp_call, oisp_choice, oisp_exchange,
+    oisp_facts, oisp_message_part, oisp_slice, oisp_status, oisp_text, oisp_tool_answer, oisp_tool_def, oisp_ulid,
+    oisp_verdict, oisp_writer)
 
 
 cdef extern from "oisp/exchange.h" nogil:
@@ -380,9 +380,9 @@ cdef class Writer:
 
     def time(self, str event, Exchange x, Facts f, unsigned rounds, unsigned index=0):
         """Writes the event `rounds` times; the bytes of one line. For benchmarks."""
-        cdef unsigned i
+        cdef unsigned _i
         cdef size_t size = 0
-        for i in range(rounds):
+        for _i in range(rounds):
             self.write(event, x, f, index)
             size = self.w.out.size
             self.w.out.size = 0

@@ -404,7 +404,8 @@ int oisp_put_compact(oisp_buffer *out, const uint8_t *data, size_t size) {
 int oisp_put_unescaped(oisp_buffer *out, const uint8_t *data, size_t size) {
   const uint8_t *end = data + size;
   uint64_t chars = 0;
-  if (!oisp_buffer_reserve(out, size + 16 + 3)) /* an escape is never shorter than what it stands for, but for a cut one */
+  if (!oisp_buffer_reserve(out,
+                           size + 16 + 3)) /* an escape is never shorter than what it stands for, but for a cut one */
     return 0;
   uint8_t *o = out->data + out->size;
   while (data < end) {

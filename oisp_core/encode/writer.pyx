@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """An exchange and what the engine knows of it -> one line of NDJSON, under a content policy.
 
-Every function appends one whole line to `w.out`, or nothing (memory is out: OISP_LIMIT). Nothing here allocates for an
-event but the growth of that buffer, nothing raises, nothing needs the GIL. What is left out is named: by the table of
-`policy.h`, which decides for each field whether it is kept, masked, marked or dropped, and by the `missing` and `reasons`
-that are collected while the line is written; that is why `confidence` stands at its end.
+Every function appends one whole line to `w.out`, or nothing (memory is out: OISP_LIMIT). Nothing here allocates for
+an event but the growth of that buffer, nothing raises, nothing needs the GIL. What is left out is named: by the table
+of `policy.h`, which decides for each field whether it is kept, masked, marked or dropped, and by the `missing` and
+`reasons` that are collected while the line is written; that is why `confidence` stands at its end.
 Not here: what an event is (decode/), when it is emitted and with which ids (the engine).
 """
 
 from libc.stdint cimport UINT32_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.string cimport memchr, memcmp, memcpy, memset, strlen
+from libc.string cimport memcmp, memcpy, memset, strlen
 from oisp_core.types cimport (
     OISP_LIMIT, OISP_OK, OISP_PART_SYSTEM, OISP_POLICY_FULL, OISP_POLICY_METADATA, OISP_POLICY_REDACTED,
     OISP_TEXT_JSON, OISP_TEXT_NONE, OISP_TEXT_PLAIN, OISP_TEXT_REWRITTEN, OISP_TEXT_STRING, OISP_TEXT_TRUNCATED,
@@ -115,15 +115,15 @@ cdef extern from "oisp/line.h" nogil:
         uint8_t partial
         uint8_t masked
         uint8_t raw
-    void line_raw(oisp_line* l, const void* data, size_t size)
-    void line_put(oisp_line* l, const char* text)
-    void line_comma(oisp_line* l)
-    void line_key(oisp_line* l, const char* key)
-    void line_unsigned(oisp_line* l, uint64_t v)
-    void line_integer(oisp_line* l, int64_t v)
-    void line_word(oisp_line* l, const char* word)
-    void line_must(oisp_line* l, int done)
-    void line_time(oisp_line* l, uint64_t ns)
+    void line_raw(oisp_line* to, const void* data, size_t size)
+    void line_put(oisp_line* to, const char* text)
+    void line_comma(oisp_line* to)
+    void line_key(oisp_line* to, const char* key)
+    void line_unsigned(oisp_line* to, uint64_t v)
+    void line_integer(oisp_line* to, int64_t v)
+    void line_word(oisp_line* to, const char* word)
+    void line_must(oisp_line* to, int done)
+    void line_time(oisp_line* to, uint64_t ns)
     const char* oisp_word_provider(unsigned v)
     const char* oisp_word_auth(unsigned v)
     const char* oisp_word_account(unsigned v)
@@ -222,229 +222,230 @@ cdef void ulid_text(const uint8_t* raw, oisp_ulid* out) noexcept nogil:
 # --- texts ---
 
 
-cdef inline const uint8_t* text_data(oisp_line* l, const oisp_text* t) noexcept nogil:
-    return oisp_text_data(l.x, t)
+cdef inline const uint8_t* text_data(oisp_line* to, const oisp_text* t) noexcept nogil:
+    return oisp_text_data(to.x, t)
 
 
-cdef inline bint is_null(oisp_line* l, const oisp_text* t) noexcept nogil:
-    return t.form == OISP_TEXT_JSON and (t.size == 0 or (t.size == 4 and memcmp(text_data(l, t), b"null", 4) == 0))
+cdef inline bint is_null(oisp_line* to, const oisp_text* t) noexcept nogil:
+    return t.form == OISP_TEXT_JSON and (t.size == 0 or (t.size == 4 and memcmp(text_data(to, t), b"null", 4) == 0))
 
 
-cdef inline bint present(oisp_line* l, const oisp_text* t) noexcept nogil:
-    return t.form != OISP_TEXT_NONE and not is_null(l, t)
+cdef inline bint present(oisp_line* to, const oisp_text* t) noexcept nogil:
+    return t.form != OISP_TEXT_NONE and not is_null(to, t)
 
 
-cdef void note_text(oisp_line* l, const oisp_text* t) noexcept nogil:
+cdef void note_text(oisp_line* to, const oisp_text* t) noexcept nogil:
     """What a text that is written or digested tells of itself."""
     if t.flags & OISP_TEXT_TRUNCATED:
-        l.partial = 1
+        to.partial = 1
     if t.flags & OISP_TEXT_REWRITTEN:
-        l.reasons |= REASON_TEXT_REWRITTEN
+        to.reasons |= REASON_TEXT_REWRITTEN
 
 
-cdef void put_string(oisp_line* l, const oisp_text* t) noexcept nogil:
+cdef void put_string(oisp_line* to, const oisp_text* t) noexcept nogil:
     """As a JSON string, whatever form the text has."""
-    cdef const uint8_t* data = text_data(l, t)
-    note_text(l, t)
+    cdef const uint8_t* data = text_data(to, t)
+    note_text(to, t)
     if t.form == OISP_TEXT_JSON and t.size >= 2 and data[0] == c'"':
-        line_must(l, oisp_put_json(&l.w.out, data, t.size))
+        line_must(to, oisp_put_json(&to.w.out, data, t.size))
         return
-    line_put(l, b'"')
+    line_put(to, b'"')
     if t.form == OISP_TEXT_STRING:
-        line_raw(l, data, t.size)
+        line_raw(to, data, t.size)
     elif t.form == OISP_TEXT_JSON:
-        line_must(l, oisp_put_compact(&l.w.out, data, t.size))
+        line_must(to, oisp_put_compact(&to.w.out, data, t.size))
     else:
-        line_must(l, oisp_put_plain(&l.w.out, data, t.size))
-    line_put(l, b'"')
+        line_must(to, oisp_put_plain(&to.w.out, data, t.size))
+    line_put(to, b'"')
 
 
-cdef void put_slice(oisp_line* l, const oisp_slice* s) noexcept nogil:
-    line_put(l, b'"')
-    line_must(l, oisp_put_plain(&l.w.out, s.data, s.size))
-    line_put(l, b'"')
+cdef void put_slice(oisp_line* to, const oisp_slice* s) noexcept nogil:
+    line_put(to, b'"')
+    line_must(to, oisp_put_plain(&to.w.out, s.data, s.size))
+    line_put(to, b'"')
 
 
-cdef void put_hash(oisp_line* l, const char* hex) noexcept nogil:
-    if l.w.keyed:
-        line_put(l, b'"hmac-sha256:')
+cdef void put_hash(oisp_line* to, const char* hex) noexcept nogil:
+    if to.w.keyed:
+        line_put(to, b'"hmac-sha256:')
     else:
-        line_put(l, b'"sha256:')
-    line_raw(l, hex, 16)
-    line_put(l, b'"')
+        line_put(to, b'"sha256:')
+    line_raw(to, hex, 16)
+    line_put(to, b'"')
 
 
-cdef inline const uint8_t* hash_key(oisp_line* l) noexcept nogil:
-    return l.w.hash_key if l.w.keyed else NULL
+cdef inline const uint8_t* hash_key(oisp_line* to) noexcept nogil:
+    return to.w.hash_key if to.w.keyed else NULL
 
 
-cdef void digest(oisp_line* l, const oisp_text* t, oisp_digest* d, char* hex) noexcept nogil:
-    note_text(l, t)
-    oisp_digest_begin(d, hash_key(l))
-    oisp_digest_text(d, t.form, text_data(l, t), t.size)
+cdef void digest(oisp_line* to, const oisp_text* t, oisp_digest* d, char* hex) noexcept nogil:
+    note_text(to, t)
+    oisp_digest_begin(d, hash_key(to))
+    oisp_digest_text(d, t.form, text_data(to, t), t.size)
     oisp_digest_end(d, hex)
 
 
-cdef void put_marker(oisp_line* l, uint64_t chars, const char* hex) noexcept nogil:
-    line_put(l, b'{"$redacted":{"reason":"policy","original_length":')
-    line_unsigned(l, chars)
-    line_put(l, b',"hash":')
-    put_hash(l, hex)
-    line_put(l, b'}}')
-    l.reasons |= REASON_CONTENT_BY_POLICY
+cdef void put_marker(oisp_line* to, uint64_t chars, const char* hex) noexcept nogil:
+    line_put(to, b'{"$redacted":{"reason":"policy","original_length":')
+    line_unsigned(to, chars)
+    line_put(to, b',"hash":')
+    put_hash(to, hex)
+    line_put(to, b'}}')
+    to.reasons |= REASON_CONTENT_BY_POLICY
 
 
-cdef inline int action_of(oisp_line* l, int field) noexcept nogil:
-    return oisp_policy_action(field, l.w.policy)
+cdef inline int action_of(oisp_line* to, int field) noexcept nogil:
+    return oisp_policy_action(field, to.w.policy)
 
 
-cdef void put_content(oisp_line* l, const oisp_text* t, int field) noexcept nogil:
+cdef void put_content(oisp_line* to, const oisp_text* t, int field) noexcept nogil:
     """Members `content`, and under a marker `content_hash` and `content_length`."""
     cdef oisp_digest d
     cdef char hex[16]
-    if not present(l, t):
+    if not present(to, t):
         return
-    if action_of(l, field) == OISP_KEEP:
-        line_key(l, b'"content":')
-        put_string(l, t)
+    if action_of(to, field) == OISP_KEEP:
+        line_key(to, b'"content":')
+        put_string(to, t)
         return
-    digest(l, t, &d, hex)
-    line_key(l, b'"content":')
-    put_marker(l, d.chars, hex)
-    line_key(l, b'"content_hash":')
-    put_hash(l, hex)
-    line_key(l, b'"content_length":')
-    line_unsigned(l, d.chars)
+    digest(to, t, &d, hex)
+    line_key(to, b'"content":')
+    put_marker(to, d.chars, hex)
+    line_key(to, b'"content_hash":')
+    put_hash(to, hex)
+    line_key(to, b'"content_length":')
+    line_unsigned(to, d.chars)
 
 
-cdef bint may_put(oisp_line* l, const oisp_text* t, int field, uint64_t missing) noexcept nogil:
+cdef bint may_put(oisp_line* to, const oisp_text* t, int field, uint64_t missing) noexcept nogil:
     """Whether a text that has no place for a marker is written; if policy says no, that is said."""
-    if not present(l, t):
+    if not present(to, t):
         return False
-    if action_of(l, field) == OISP_KEEP:
+    if action_of(to, field) == OISP_KEEP:
         return True
-    l.reasons |= REASON_CONTENT_BY_POLICY
-    l.missing |= missing
+    to.reasons |= REASON_CONTENT_BY_POLICY
+    to.missing |= missing
     return False
 
 
-cdef void text_member(oisp_line* l, const char* key, const oisp_text* t) noexcept nogil:
-    if present(l, t):
-        line_key(l, key)
-        put_string(l, t)
+cdef void text_member(oisp_line* to, const char* key, const oisp_text* t) noexcept nogil:
+    if present(to, t):
+        line_key(to, key)
+        put_string(to, t)
 
 
-cdef void word_member(oisp_line* l, const char* key, const char* word) noexcept nogil:
+cdef void word_member(oisp_line* to, const char* key, const char* word) noexcept nogil:
     if word != NULL:
-        line_key(l, key)
-        line_word(l, word)
+        line_key(to, key)
+        line_word(to, word)
 
 
-cdef void slice_member(oisp_line* l, const char* key, const oisp_slice* s) noexcept nogil:
+cdef void slice_member(oisp_line* to, const char* key, const oisp_slice* s) noexcept nogil:
     if s.size:
-        line_key(l, key)
-        put_slice(l, s)
+        line_key(to, key)
+        put_slice(to, s)
 
 
-cdef void integer_member(oisp_line* l, const char* key, int64_t v) noexcept nogil:
+cdef void integer_member(oisp_line* to, const char* key, int64_t v) noexcept nogil:
     if v != ABSENT:
-        line_key(l, key)
-        line_integer(l, v)
+        line_key(to, key)
+        line_integer(to, v)
 
 
-cdef void bool_member(oisp_line* l, const char* key, bint v) noexcept nogil:
-    line_key(l, key)
+cdef void bool_member(oisp_line* to, const char* key, bint v) noexcept nogil:
+    line_key(to, key)
     if v:
-        line_put(l, b"true")
+        line_put(to, b"true")
     else:
-        line_put(l, b"false")
+        line_put(to, b"false")
 
 
-cdef void ulid_member(oisp_line* l, const char* key, const oisp_ulid* id) noexcept nogil:
+cdef void ulid_member(oisp_line* to, const char* key, const oisp_ulid* id) noexcept nogil:
     if id.text[0]:
-        line_key(l, key)
-        line_put(l, b'"')
-        line_raw(l, id.text, 26)
-        line_put(l, b'"')
+        line_key(to, key)
+        line_put(to, b'"')
+        line_raw(to, id.text, 26)
+        line_put(to, b'"')
 
 
 # --- the envelope ---
 
 
-cdef void begin(oisp_line* l, oisp_writer* w, const oisp_exchange* x, const oisp_facts* f, const char* head) noexcept nogil:
-    """`head` is the event type with its key: it ends the constant part of the line."""
+cdef void begin(oisp_line* to, oisp_writer* w, const oisp_exchange* x, const oisp_facts* f,
+                const char* event_type) noexcept nogil:
+    """The envelope up to the members of `data`."""
     cdef oisp_ulid id
-    memset(l, 0, sizeof(oisp_line))
-    l.w = w
-    l.x = x
-    l.f = f
-    l.start = w.out.size
-    line_put(l, b'{"oisp_version":"0.1","event_id":"')
+    memset(to, 0, sizeof(oisp_line))
+    to.w = w
+    to.x = x
+    to.f = f
+    to.start = w.out.size
+    line_put(to, b'{"oisp_version":"0.1","event_id":"')
     if f.event_id.text[0]:
-        line_raw(l, f.event_id.text, 26)
+        line_raw(to, f.event_id.text, 26)
     else:
         writer_ulid(w, f.ts_ns, &id)
-        line_raw(l, id.text, 26)
-    line_put(l, b'","event_type":"')
-    line_raw(l, head, strlen(head))
-    line_put(l, b'","ts":')
-    line_time(l, f.ts_ns)
+        line_raw(to, id.text, 26)
+    line_put(to, b'","event_type":"')
+    line_raw(to, event_type, strlen(event_type))
+    line_put(to, b'","ts":')
+    line_time(to, f.ts_ns)
     if f.context.size:
-        line_put(l, b",")
-        line_raw(l, f.context.data, f.context.size)
+        line_put(to, b",")
+        line_raw(to, f.context.data, f.context.size)
     else:
-        l.missing |= MISSING_CONTEXT
+        to.missing |= MISSING_CONTEXT
     if not f.context_has_source:
-        line_put(l, b',"source":{"collector":"oisp_core"}')
-    line_put(l, b',"data":{')
+        line_put(to, b',"source":{"collector":"oisp_core"}')
+    line_put(to, b',"data":{')
 
 
-cdef void put_bits(oisp_line* l, const char* key, uint64_t bits, bint missing) noexcept nogil:
+cdef void put_bits(oisp_line* to, const char* key, uint64_t bits, bint missing) noexcept nogil:
     cdef unsigned i
     if bits == 0:
         return
-    line_key(l, key)
-    line_put(l, b"[")
+    line_key(to, key)
+    line_put(to, b"[")
     for i in range(<unsigned> (OISP_MISSING_COUNT if missing else OISP_REASON_COUNT)):
         if bits >> i & 1:
-            line_comma(l)
-            line_word(l, oisp_word_missing(i) if missing else oisp_word_reason(i))
-    line_put(l, b"]")
+            line_comma(to)
+            line_word(to, oisp_word_missing(i) if missing else oisp_word_reason(i))
+    line_put(to, b"]")
 
 
-cdef void put_limitation(oisp_line* l, const char* word, uint64_t bytes) noexcept nogil:
+cdef void put_limitation(oisp_line* to, const char* word, uint64_t bytes) noexcept nogil:
     if bytes:
-        line_comma(l)
-        line_put(l, b'"')
-        line_raw(l, word, strlen(word))
-        line_unsigned(l, bytes)
-        line_put(l, b'"')
+        line_comma(to)
+        line_put(to, b'"')
+        line_raw(to, word, strlen(word))
+        line_unsigned(to, bytes)
+        line_put(to, b'"')
 
 
-cdef void put_limitations(oisp_line* l, const oisp_confidence* c) noexcept nogil:
+cdef void put_limitations(oisp_line* to, const oisp_confidence* c) noexcept nogil:
     if not (c.request_lost or c.response_lost or c.request_spared or c.response_spared or c.over_limit
             or c.loss_undetectable):
         return
-    line_key(l, b'"limitations":[')
-    put_limitation(l, b"request_bytes_lost=", c.request_lost)
-    put_limitation(l, b"response_bytes_lost=", c.response_lost)
-    put_limitation(l, b"request_bytes_spared=", c.request_spared)
-    put_limitation(l, b"response_bytes_spared=", c.response_spared)
-    put_limitation(l, b"bytes_over_limit=", c.over_limit)
+    line_key(to, b'"limitations":[')
+    put_limitation(to, b"request_bytes_lost=", c.request_lost)
+    put_limitation(to, b"response_bytes_lost=", c.response_lost)
+    put_limitation(to, b"request_bytes_spared=", c.request_spared)
+    put_limitation(to, b"response_bytes_spared=", c.response_spared)
+    put_limitation(to, b"bytes_over_limit=", c.over_limit)
     if c.loss_undetectable:
-        line_key(l, b'"loss_undetectable"')
-    line_put(l, b"]")
+        line_key(to, b'"loss_undetectable"')
+    line_put(to, b"]")
 
 
-cdef int completeness(oisp_line* l, const oisp_confidence* c) noexcept nogil:
+cdef int completeness(oisp_line* to, const oisp_confidence* c) noexcept nogil:
     """Loss says more than policy: `partial` wins; then what the policy does to content."""
     if c.completeness not in (0, OISP_COMPLETENESS_FULL):
         return c.completeness
-    if l.partial or c.request_lost or c.response_lost or c.over_limit:
+    if to.partial or c.request_lost or c.response_lost or c.over_limit:
         return OISP_COMPLETENESS_PARTIAL
-    if l.w.policy == OISP_POLICY_METADATA:
+    if to.w.policy == OISP_POLICY_METADATA:
         return OISP_COMPLETENESS_METADATA_ONLY
-    if l.masked or (l.reasons & REASON_CONTENT_BY_POLICY):
+    if to.masked or (to.reasons & REASON_CONTENT_BY_POLICY):
         return OISP_COMPLETENESS_REDACTED
     return OISP_COMPLETENESS_FULL
 
@@ -457,45 +458,45 @@ cdef const char* policy_name(int policy) noexcept nogil:
     return b"full"
 
 
-cdef void put_confidence(oisp_line* l) noexcept nogil:
-    cdef const oisp_confidence* c = &l.f.confidence
-    if l.x.flags & OISP_X_LIMIT:
-        l.reasons |= REASON_LIMIT_REACHED
-        l.partial = 1
-    if l.x.flags & OISP_X_REWRITTEN:
-        l.reasons |= REASON_TEXT_REWRITTEN
-    line_put(l, b',"confidence":{"level":')
-    line_word(l, oisp_word_level(c.level if oisp_word_level(c.level) != NULL else OISP_LEVEL_INFERRED))
-    line_put(l, b',"completeness":')
-    line_word(l, oisp_word_completeness(completeness(l, c)))
-    put_bits(l, b'"reasons":', l.reasons | c.reasons, False)
-    put_bits(l, b'"missing":', l.missing | c.missing, True)
-    put_limitations(l, c)
-    word_member(l, b'"process_attribution":', oisp_word_attribution(c.process_attribution))
-    word_member(l, b'"content_source":', oisp_word_source(c.content_source))
-    word_member(l, b'"ai_detection_method":', oisp_word_method(c.detection_method))
-    if l.w.policy == OISP_POLICY_METADATA or l.masked or (l.reasons & REASON_CONTENT_BY_POLICY):
-        line_put(l, b',"redaction_applied":true')
-        word_member(l, b'"redaction_profile":', policy_name(l.w.policy))
-    line_put(l, b"}}\n")
+cdef void put_confidence(oisp_line* to) noexcept nogil:
+    cdef const oisp_confidence* c = &to.f.confidence
+    if to.x.flags & OISP_X_LIMIT:
+        to.reasons |= REASON_LIMIT_REACHED
+        to.partial = 1
+    if to.x.flags & OISP_X_REWRITTEN:
+        to.reasons |= REASON_TEXT_REWRITTEN
+    line_put(to, b',"confidence":{"level":')
+    line_word(to, oisp_word_level(c.level if oisp_word_level(c.level) != NULL else OISP_LEVEL_INFERRED))
+    line_put(to, b',"completeness":')
+    line_word(to, oisp_word_completeness(completeness(to, c)))
+    put_bits(to, b'"reasons":', to.reasons | c.reasons, False)
+    put_bits(to, b'"missing":', to.missing | c.missing, True)
+    put_limitations(to, c)
+    word_member(to, b'"process_attribution":', oisp_word_attribution(c.process_attribution))
+    word_member(to, b'"content_source":', oisp_word_source(c.content_source))
+    word_member(to, b'"ai_detection_method":', oisp_word_method(c.detection_method))
+    if to.w.policy == OISP_POLICY_METADATA or to.masked or (to.reasons & REASON_CONTENT_BY_POLICY):
+        line_put(to, b',"redaction_applied":true')
+        word_member(to, b'"redaction_profile":', policy_name(to.w.policy))
+    line_put(to, b"}}\n")
 
 
-cdef void put_related(oisp_line* l, const oisp_ulid* id, const char* relationship) noexcept nogil:
+cdef void put_related(oisp_line* to, const oisp_ulid* id, const char* relationship) noexcept nogil:
     if not id.text[0]:
         return
-    line_put(l, b',"related_events":[{"event_id":"')
-    line_raw(l, id.text, 26)
-    line_put(l, b'","relationship":"')
-    line_raw(l, relationship, strlen(relationship))
-    line_put(l, b'"}]')
+    line_put(to, b',"related_events":[{"event_id":"')
+    line_raw(to, id.text, 26)
+    line_put(to, b'","relationship":"')
+    line_raw(to, relationship, strlen(relationship))
+    line_put(to, b'"}]')
 
 
-cdef oisp_status finish(oisp_line* l) noexcept nogil:
+cdef oisp_status finish(oisp_line* to) noexcept nogil:
     """The line is whole, or it is cut off."""
-    put_confidence(l)
-    if l.failed:
-        oisp_wipe(l.w.out.data + l.start, l.w.out.size - l.start)
-        l.w.out.size = l.start
+    put_confidence(to)
+    if to.failed:
+        oisp_wipe(to.w.out.data + to.start, to.w.out.size - to.start)
+        to.w.out.size = to.start
         return OISP_LIMIT
     return OISP_OK
 
@@ -507,9 +508,9 @@ cdef bint ends_path(uint8_t c) noexcept nogil:
     return c == c"?" or c == c"#"
 
 
-cdef void put_endpoint(oisp_line* l) noexcept nogil:
+cdef void put_endpoint(oisp_line* to) noexcept nogil:
     """scheme://authority/path: user information and query may hold a credential and are left out."""
-    cdef const oisp_facts* f = l.f
+    cdef const oisp_facts* f = to.f
     cdef oisp_slice host = f.authority, path = f.path
     cdef uint32_t i
     for i in range(host.size):
@@ -523,29 +524,29 @@ cdef void put_endpoint(oisp_line* l) noexcept nogil:
             break
     if host.size == 0 and path.size == 0:
         return
-    line_key(l, b'"endpoint":"')
+    line_key(to, b'"endpoint":"')
     if host.size:
-        line_must(l, oisp_put_plain(&l.w.out, f.scheme.data, f.scheme.size))
+        line_must(to, oisp_put_plain(&to.w.out, f.scheme.data, f.scheme.size))
         if f.scheme.size:
-            line_put(l, b"://")
-        line_must(l, oisp_put_plain(&l.w.out, host.data, host.size))
-    line_must(l, oisp_put_plain(&l.w.out, path.data, path.size))
-    line_put(l, b'"')
+            line_put(to, b"://")
+        line_must(to, oisp_put_plain(&to.w.out, host.data, host.size))
+    line_must(to, oisp_put_plain(&to.w.out, path.data, path.size))
+    line_put(to, b'"')
 
 
-cdef void put_provider(oisp_line* l) noexcept nogil:
-    cdef const oisp_verdict* v = l.f.verdict
+cdef void put_provider(oisp_line* to) noexcept nogil:
+    cdef const oisp_verdict* v = to.f.verdict
     cdef const char* name = oisp_word_provider(v.provider_name) if v != NULL else NULL
-    line_key(l, b'"provider":{')
-    word_member(l, b'"name":', name)
-    put_endpoint(l)
+    line_key(to, b'"provider":{')
+    word_member(to, b'"name":', name)
+    put_endpoint(to)
     if v != NULL:
-        slice_member(l, b'"region":', &v.region)
-        slice_member(l, b'"organization_id":', &v.organization)
-        slice_member(l, b'"project_id":', &v.project)
-    line_put(l, b"}")
+        slice_member(to, b'"region":', &v.region)
+        slice_member(to, b'"organization_id":', &v.organization)
+        slice_member(to, b'"project_id":', &v.project)
+    line_put(to, b"}")
     if name == NULL:
-        l.missing |= MISSING_PROVIDER
+        to.missing |= MISSING_PROVIDER
 
 
 cdef int hex_value(uint8_t c) noexcept nogil:
@@ -556,7 +557,7 @@ cdef int hex_value(uint8_t c) noexcept nogil:
     return -1
 
 
-cdef void put_decoded(oisp_line* l, const oisp_slice* s) noexcept nogil:
+cdef void put_decoded(oisp_line* to, const oisp_slice* s) noexcept nogil:
     """A stretch of a request target, percent-decoded: Bedrock's model ids come as `...-v1%3A0`."""
     cdef uint32_t i = 0, n = 0
     cdef int high, low
@@ -571,56 +572,56 @@ cdef void put_decoded(oisp_line* l, const oisp_slice* s) noexcept nogil:
                 i += 2
         n += 1
         i += 1
-    line_put(l, b'"')
-    line_must(l, oisp_put_plain(&l.w.out, plain, n))
-    line_put(l, b'"')
+    line_put(to, b'"')
+    line_must(to, oisp_put_plain(&to.w.out, plain, n))
+    line_put(to, b'"')
 
 
-cdef void put_model(oisp_line* l, const oisp_text* named) noexcept nogil:
-    cdef const oisp_verdict* v = l.f.verdict
-    if present(l, named):
-        line_key(l, b'"model":{"id":')
-        put_string(l, named)
-    elif named == &l.x.model_requested and v != NULL and v.model.size:
-        line_key(l, b'"model":{"id":')
-        put_decoded(l, &v.model)
+cdef void put_model(oisp_line* to, const oisp_text* named) noexcept nogil:
+    cdef const oisp_verdict* v = to.f.verdict
+    if present(to, named):
+        line_key(to, b'"model":{"id":')
+        put_string(to, named)
+    elif named == &to.x.model_requested and v != NULL and v.model.size:
+        line_key(to, b'"model":{"id":')
+        put_decoded(to, &v.model)
     else:
-        l.missing |= MISSING_MODEL
+        to.missing |= MISSING_MODEL
         return
-    line_put(l, b"}")
+    line_put(to, b"}")
 
 
-cdef void put_ids(oisp_line* l) noexcept nogil:
-    ulid_member(l, b'"request_id":', &l.f.request_id)
-    if l.f.conversation_id.size:
-        slice_member(l, b'"conversation_id":', &l.f.conversation_id)
+cdef void put_ids(oisp_line* to) noexcept nogil:
+    ulid_member(to, b'"request_id":', &to.f.request_id)
+    if to.f.conversation_id.size:
+        slice_member(to, b'"conversation_id":', &to.f.conversation_id)
     else:
-        text_member(l, b'"conversation_id":', &l.x.conversation)
+        text_member(to, b'"conversation_id":', &to.x.conversation)
 
 
-cdef void begin_ext(oisp_line* l) noexcept nogil:
-    cdef const oisp_verdict* v = l.f.verdict
-    line_put(l, b'},"ext":{"oisp":{')
-    slice_member(l, b'"provider":', &l.f.provider_id)
-    slice_member(l, b'"dialect":', &l.f.dialect)
+cdef void begin_ext(oisp_line* to) noexcept nogil:
+    cdef const oisp_verdict* v = to.f.verdict
+    line_put(to, b'},"ext":{"oisp":{')
+    slice_member(to, b'"provider":', &to.f.provider_id)
+    slice_member(to, b'"dialect":', &to.f.dialect)
     if v != NULL:
-        word_member(l, b'"kind":', oisp_word_kind(v.kind))
+        word_member(to, b'"kind":', oisp_word_kind(v.kind))
 
 
-cdef void end_ext(oisp_line* l) noexcept nogil:
-    line_put(l, b"}}")
+cdef void end_ext(oisp_line* to) noexcept nogil:
+    line_put(to, b"}}")
 
 
-cdef void end_raw(oisp_line* l, uint32_t opened) noexcept nogil:
+cdef void end_raw(oisp_line* to, uint32_t opened) noexcept nogil:
     """Close `"raw":{`, or take it back when nothing went in: `opened` is where the line stood before its comma."""
-    if not l.failed and l.w.out.data[l.w.out.size - 1] == c"{":
-        l.w.out.size = opened
+    if not to.failed and to.w.out.data[to.w.out.size - 1] == c"{":
+        to.w.out.size = opened
     else:
-        line_put(l, b"}")
+        line_put(to, b"}")
 
 
-cdef bint same_word(oisp_line* l, const oisp_text* raw, const char* word) noexcept nogil:
-    cdef const uint8_t* data = text_data(l, raw)
+cdef bint same_word(oisp_line* to, const oisp_text* raw, const char* word) noexcept nogil:
+    cdef const uint8_t* data = text_data(to, raw)
     cdef uint32_t size = raw.size
     if word == NULL:
         return False
@@ -633,47 +634,47 @@ cdef bint same_word(oisp_line* l, const oisp_text* raw, const char* word) noexce
 # --- ai.request ---
 
 
-cdef void put_auth(oisp_line* l) noexcept nogil:
+cdef void put_auth(oisp_line* to) noexcept nogil:
     """Never the credential: at most eight characters of it, and never more than half."""
-    cdef const oisp_verdict* v = l.f.verdict
+    cdef const oisp_verdict* v = to.f.verdict
     cdef const char* kind = oisp_word_auth(v.auth_type) if v != NULL else NULL
     cdef oisp_slice prefix
     cdef oisp_digest d
     cdef char hex[16]
     if v == NULL or (kind == NULL and v.key.size == 0):
         return
-    line_key(l, b'"auth":{')
-    word_member(l, b'"type":', kind)
-    word_member(l, b'"account_type":', oisp_word_account(v.account_type))
+    line_key(to, b'"auth":{')
+    word_member(to, b'"type":', kind)
+    word_member(to, b'"account_type":', oisp_word_account(v.account_type))
     if v.key.size:
         prefix.data = v.key.data
         prefix.size = v.key.size // 2 if v.key.size < 16 else 8
         while prefix.size and (prefix.data[prefix.size] & 0xc0) == 0x80:  # not within a character
             prefix.size -= 1
-        slice_member(l, b'"key_prefix":', &prefix)
-        oisp_digest_begin(&d, hash_key(l))
+        slice_member(to, b'"key_prefix":', &prefix)
+        oisp_digest_begin(&d, hash_key(to))
         oisp_digest_text(&d, OISP_TEXT_PLAIN, v.key.data, v.key.size)
         oisp_digest_end(&d, hex)
-        line_key(l, b'"key_hash":')
-        put_hash(l, hex)
-    line_put(l, b"}")
+        line_key(to, b'"key_hash":')
+        put_hash(to, hex)
+    line_put(to, b"}")
 
 
-cdef void put_images(oisp_line* l, uint32_t images) noexcept nogil:
+cdef void put_images(oisp_line* to, uint32_t images) noexcept nogil:
     if images:
-        line_key(l, b'"has_images":true,"image_count":')
-        line_unsigned(l, images)
+        line_key(to, b'"has_images":true,"image_count":')
+        line_unsigned(to, images)
 
 
-cdef void put_message(oisp_line* l, const oisp_message_part* m) noexcept nogil:
-    line_comma(l)
-    line_put(l, b'{"role":')
-    line_word(l, oisp_word_role(m.role))
-    put_content(l, &m.content, OISP_FIELD_MESSAGE)
-    put_images(l, m.images)
-    text_member(l, b'"tool_call_id":', &m.call_id)
-    text_member(l, b'"name":', &m.name)
-    line_put(l, b"}")
+cdef void put_message(oisp_line* to, const oisp_message_part* m) noexcept nogil:
+    line_comma(to)
+    line_put(to, b'{"role":')
+    line_word(to, oisp_word_role(m.role))
+    put_content(to, &m.content, OISP_FIELD_MESSAGE)
+    put_images(to, m.images)
+    text_member(to, b'"tool_call_id":', &m.call_id)
+    text_member(to, b'"name":', &m.name)
+    line_put(to, b"}")
 
 
 cdef inline bint apart(const oisp_message_part* m) noexcept nogil:
@@ -681,23 +682,23 @@ cdef inline bint apart(const oisp_message_part* m) noexcept nogil:
     return (m.flags & OISP_PART_SYSTEM) != 0
 
 
-cdef void put_messages(oisp_line* l) noexcept nogil:
+cdef void put_messages(oisp_line* to) noexcept nogil:
     """The contract knows five roles; an item of another kind counts, and stands in ext.oisp.other_messages."""
-    cdef const oisp_exchange* x = l.x
+    cdef const oisp_exchange* x = to.x
     cdef uint32_t i, count = 0
     if x.messages_count == 0:
         if x.flags & OISP_X_REQUEST_BAD:
-            l.missing |= MISSING_MESSAGES
+            to.missing |= MISSING_MESSAGES
             return
-    line_key(l, b'"messages":[')
+    line_key(to, b'"messages":[')
     for i in range(x.messages_count):
         if apart(&x.messages[i]):
             continue
         count += 1
         if oisp_word_role(x.messages[i].role) != NULL:
-            put_message(l, &x.messages[i])
-    line_put(l, b'],"messages_count":')
-    line_unsigned(l, count)
+            put_message(to, &x.messages[i])
+    line_put(to, b'],"messages_count":')
+    line_unsigned(to, count)
 
 
 cdef bint has_system(const oisp_exchange* x) noexcept nogil:
@@ -710,56 +711,56 @@ cdef bint has_system(const oisp_exchange* x) noexcept nogil:
     return False
 
 
-cdef void digest_system(oisp_line* l, oisp_digest* d, char* hex) noexcept nogil:
+cdef void digest_system(oisp_line* to, oisp_digest* d, char* hex) noexcept nogil:
     """All system text in order: the prompt from a place of its own, or the messages that have the role."""
-    cdef const oisp_exchange* x = l.x
+    cdef const oisp_exchange* x = to.x
     cdef const oisp_text* t
     cdef uint32_t i
-    oisp_digest_begin(d, hash_key(l))
-    if present(l, &x.system):
-        note_text(l, &x.system)
-        oisp_digest_text(d, x.system.form, text_data(l, &x.system), x.system.size)
+    oisp_digest_begin(d, hash_key(to))
+    if present(to, &x.system):
+        note_text(to, &x.system)
+        oisp_digest_text(d, x.system.form, text_data(to, &x.system), x.system.size)
     else:
         for i in range(x.messages_count):
             t = &x.messages[i].content
-            if (apart(&x.messages[i]) or x.messages[i].role == OISP_ROLE_SYSTEM) and present(l, t):
-                oisp_digest_text(d, t.form, text_data(l, t), t.size)
+            if (apart(&x.messages[i]) or x.messages[i].role == OISP_ROLE_SYSTEM) and present(to, t):
+                oisp_digest_text(d, t.form, text_data(to, t), t.size)
     oisp_digest_end(d, hex)
 
 
-cdef void put_system(oisp_line* l) noexcept nogil:
+cdef void put_system(oisp_line* to) noexcept nogil:
     cdef oisp_digest d
     cdef char hex[16]
-    cdef bint has = has_system(l.x)
-    bool_member(l, b'"has_system_prompt":', has)
+    cdef bint has = has_system(to.x)
+    bool_member(to, b'"has_system_prompt":', has)
     if has:
-        digest_system(l, &d, hex)
-        line_key(l, b'"system_prompt_hash":')
-        put_hash(l, hex)
+        digest_system(to, &d, hex)
+        line_key(to, b'"system_prompt_hash":')
+        put_hash(to, hex)
 
 
-cdef void put_tools(oisp_line* l) noexcept nogil:
+cdef void put_tools(oisp_line* to) noexcept nogil:
     cdef uint32_t i
     cdef const oisp_tool_def* t
-    if l.x.tools_count:
-        line_key(l, b'"tools":[')
-        for i in range(l.x.tools_count):
-            t = &l.x.tools[i]
-            line_comma(l)
-            line_put(l, b"{")
-            text_member(l, b'"name":', &t.name)
-            word_member(l, b'"type":', oisp_word_tool(t.type))
-            if may_put(l, &t.description, OISP_FIELD_TOOL_DESCRIPTION, MISSING_TOOL_DESCRIPTION):
-                text_member(l, b'"description":', &t.description)
-            line_put(l, b"}")
-        line_put(l, b"]")
-    line_key(l, b'"tools_count":')
-    line_unsigned(l, l.x.tools_count)
+    if to.x.tools_count:
+        line_key(to, b'"tools":[')
+        for i in range(to.x.tools_count):
+            t = &to.x.tools[i]
+            line_comma(to)
+            line_put(to, b"{")
+            text_member(to, b'"name":', &t.name)
+            word_member(to, b'"type":', oisp_word_tool(t.type))
+            if may_put(to, &t.description, OISP_FIELD_TOOL_DESCRIPTION, MISSING_TOOL_DESCRIPTION):
+                text_member(to, b'"description":', &t.description)
+            line_put(to, b"}")
+        line_put(to, b"]")
+    line_key(to, b'"tools_count":')
+    line_unsigned(to, to.x.tools_count)
 
 
-cdef bint is_number(oisp_line* l, const oisp_text* t, bint whole) noexcept nogil:
+cdef bint is_number(oisp_line* to, const oisp_text* t, bint whole) noexcept nogil:
     """A JSON number as it was written; `whole`: digits alone, which every reader takes as an integer."""
-    cdef const uint8_t* data = text_data(l, t)
+    cdef const uint8_t* data = text_data(to, t)
     cdef uint32_t i
     if t.form != OISP_TEXT_JSON or t.size == 0 or t.size > 40:
         return False
@@ -772,15 +773,15 @@ cdef bint is_number(oisp_line* l, const oisp_text* t, bint whole) noexcept nogil
     return oisp_json_check(data, t.size) != 0
 
 
-cdef void number_member(oisp_line* l, const char* key, const oisp_text* t, bint whole) noexcept nogil:
-    if is_number(l, t, whole):
-        line_key(l, key)
-        line_raw(l, text_data(l, t), t.size)
+cdef void number_member(oisp_line* to, const char* key, const oisp_text* t, bint whole) noexcept nogil:
+    if is_number(to, t, whole):
+        line_key(to, key)
+        line_raw(to, text_data(to, t), t.size)
 
 
-cdef bint is_strings(oisp_line* l, const oisp_text* t) noexcept nogil:
+cdef bint is_strings(oisp_line* to, const oisp_text* t) noexcept nogil:
     """A JSON array of nothing but strings (or none)."""
-    cdef const uint8_t* data = text_data(l, t)
+    cdef const uint8_t* data = text_data(to, t)
     cdef uint32_t i = 1
     if t.form != OISP_TEXT_JSON or t.size < 2 or data[0] != c"[" or not oisp_json_check(data, t.size):
         return False
@@ -795,33 +796,33 @@ cdef bint is_strings(oisp_line* l, const oisp_text* t) noexcept nogil:
     return True
 
 
-cdef void put_stop(oisp_line* l) noexcept nogil:
-    cdef const oisp_text* t = &l.x.stop
-    cdef const uint8_t* data = text_data(l, t)
-    if not may_put(l, t, OISP_FIELD_STOP, MISSING_STOP):
+cdef void put_stop(oisp_line* to) noexcept nogil:
+    cdef const oisp_text* t = &to.x.stop
+    cdef const uint8_t* data = text_data(to, t)
+    if not may_put(to, t, OISP_FIELD_STOP, MISSING_STOP):
         return
-    if is_strings(l, t):
-        line_key(l, b'"stop":')
-        line_must(l, oisp_put_json(&l.w.out, data, t.size))
+    if is_strings(to, t):
+        line_key(to, b'"stop":')
+        line_must(to, oisp_put_json(&to.w.out, data, t.size))
     elif t.form != OISP_TEXT_JSON or data[0] == c'"':
-        line_key(l, b'"stop":[')
-        put_string(l, t)
-        line_put(l, b"]")
+        line_key(to, b'"stop":[')
+        put_string(to, t)
+        line_put(to, b"]")
     else:
-        l.missing |= MISSING_STOP
+        to.missing |= MISSING_STOP
 
 
-cdef void put_parameters(oisp_line* l) noexcept nogil:
-    cdef const oisp_exchange* x = l.x
-    cdef uint32_t opened = l.w.out.size
-    line_key(l, b'"parameters":{')
-    number_member(l, b'"temperature":', &x.temperature, False)
-    number_member(l, b'"top_p":', &x.top_p, False)
-    number_member(l, b'"max_tokens":', &x.max_tokens, True)
-    number_member(l, b'"frequency_penalty":', &x.frequency_penalty, False)
-    number_member(l, b'"presence_penalty":', &x.presence_penalty, False)
-    put_stop(l)
-    end_raw(l, opened)
+cdef void put_parameters(oisp_line* to) noexcept nogil:
+    cdef const oisp_exchange* x = to.x
+    cdef uint32_t opened = to.w.out.size
+    line_key(to, b'"parameters":{')
+    number_member(to, b'"temperature":', &x.temperature, False)
+    number_member(to, b'"top_p":', &x.top_p, False)
+    number_member(to, b'"max_tokens":', &x.max_tokens, True)
+    number_member(to, b'"frequency_penalty":', &x.frequency_penalty, False)
+    number_member(to, b'"presence_penalty":', &x.presence_penalty, False)
+    put_stop(to)
+    end_raw(to, opened)
 
 
 cdef uint64_t estimated_tokens(const oisp_exchange* x) noexcept nogil:
@@ -837,27 +838,27 @@ cdef uint64_t estimated_tokens(const oisp_exchange* x) noexcept nogil:
     return (bytes + 3) // 4 + 4 * <uint64_t> x.messages_count
 
 
-cdef void put_other_messages(oisp_line* l) noexcept nogil:
+cdef void put_other_messages(oisp_line* to) noexcept nogil:
     """Messages whose role is none of the contract's five: their place, the wire's word, their text by policy."""
-    cdef const oisp_exchange* x = l.x
-    cdef uint32_t i, at = 0, opened = l.w.out.size
-    line_key(l, b'"other_messages":[')
+    cdef const oisp_exchange* x = to.x
+    cdef uint32_t i, at = 0, opened = to.w.out.size
+    line_key(to, b'"other_messages":[')
     for i in range(x.messages_count):
         if apart(&x.messages[i]):
             continue
-        if oisp_word_role(x.messages[i].role) == NULL and present(l, &x.messages[i].content):
-            line_comma(l)
-            line_put(l, b'{"index":')
-            line_unsigned(l, at)
-            text_member(l, b'"role":', &x.messages[i].raw_role)
-            put_content(l, &x.messages[i].content, OISP_FIELD_OTHER_MESSAGE)
-            put_images(l, x.messages[i].images)
-            line_put(l, b"}")
+        if oisp_word_role(x.messages[i].role) == NULL and present(to, &x.messages[i].content):
+            line_comma(to)
+            line_put(to, b'{"index":')
+            line_unsigned(to, at)
+            text_member(to, b'"role":', &x.messages[i].raw_role)
+            put_content(to, &x.messages[i].content, OISP_FIELD_OTHER_MESSAGE)
+            put_images(to, x.messages[i].images)
+            line_put(to, b"}")
         at += 1
-    if not l.failed and l.w.out.data[l.w.out.size - 1] == c"[":
-        l.w.out.size = opened
+    if not to.failed and to.w.out.data[to.w.out.size - 1] == c"[":
+        to.w.out.size = opened
     else:
-        line_put(l, b"]")
+        line_put(to, b"]")
 
 
 cdef bint system_is_apart(const oisp_exchange* x) noexcept nogil:
@@ -870,127 +871,128 @@ cdef bint system_is_apart(const oisp_exchange* x) noexcept nogil:
     return x.system.form != OISP_TEXT_NONE
 
 
-cdef const oisp_text* system_text(oisp_line* l) noexcept nogil:
+cdef const oisp_text* system_text(oisp_line* to) noexcept nogil:
     """The prompt from a place of its own, where it is not one of the messages."""
-    cdef const oisp_exchange* x = l.x
+    cdef const oisp_exchange* x = to.x
     cdef uint32_t i
     if not system_is_apart(x):
         return NULL
-    if present(l, &x.system):
+    if present(to, &x.system):
         return &x.system
     for i in range(x.messages_count):
-        if apart(&x.messages[i]) and present(l, &x.messages[i].content):
+        if apart(&x.messages[i]) and present(to, &x.messages[i].content):
             return &x.messages[i].content
     return NULL
 
 
-cdef void put_ext_text(oisp_line* l, const char* key, const char* length_key, const oisp_text* t, int field,
+cdef void put_ext_text(oisp_line* to, const char* key, const char* length_key, const oisp_text* t, int field,
                        uint64_t missing) noexcept nogil:
     """A text of ours in ext.oisp: the text, or its length."""
     cdef oisp_digest d
     cdef char hex[16]
-    if t == NULL or not present(l, t) or (t.size == 0 and t.form != OISP_TEXT_JSON):
+    if t == NULL or not present(to, t) or (t.size == 0 and t.form != OISP_TEXT_JSON):
         return
-    if may_put(l, t, field, missing):
-        line_key(l, key)
-        put_string(l, t)
+    if may_put(to, t, field, missing):
+        line_key(to, key)
+        put_string(to, t)
         return
-    digest(l, t, &d, hex)
-    line_key(l, length_key)
-    line_unsigned(l, d.chars)
+    digest(to, t, &d, hex)
+    line_key(to, length_key)
+    line_unsigned(to, d.chars)
 
 
-cdef void put_raw_roles(oisp_line* l) noexcept nogil:
-    cdef const oisp_exchange* x = l.x
-    cdef uint32_t i, at = 0, opened = l.w.out.size
-    line_key(l, b'"roles":[')
+cdef void put_raw_roles(oisp_line* to) noexcept nogil:
+    cdef const oisp_exchange* x = to.x
+    cdef uint32_t i, at = 0, opened = to.w.out.size
+    line_key(to, b'"roles":[')
     for i in range(x.messages_count):
         if apart(&x.messages[i]):
             continue
-        if x.messages[i].raw and present(l, &x.messages[i].raw_role):
-            line_comma(l)
-            line_put(l, b'{"index":')
-            line_unsigned(l, at)
-            text_member(l, b'"role":', &x.messages[i].raw_role)
-            line_put(l, b"}")
+        if x.messages[i].raw and present(to, &x.messages[i].raw_role):
+            line_comma(to)
+            line_put(to, b'{"index":')
+            line_unsigned(to, at)
+            text_member(to, b'"role":', &x.messages[i].raw_role)
+            line_put(to, b"}")
         at += 1
-    if not l.failed and l.w.out.data[l.w.out.size - 1] == c"[":
-        l.w.out.size = opened
+    if not to.failed and to.w.out.data[to.w.out.size - 1] == c"[":
+        to.w.out.size = opened
     else:
-        line_put(l, b"]")
+        line_put(to, b"]")
 
 
-cdef void put_raw_tools(oisp_line* l) noexcept nogil:
-    cdef const oisp_exchange* x = l.x
-    cdef uint32_t i, opened = l.w.out.size
-    line_key(l, b'"tools":[')
-    for i in range(x.tools_count):
-        if present(l, &x.tools[i].raw_type) and not same_word(l, &x.tools[i].raw_type, oisp_word_tool(x.tools[i].type)):
-            line_comma(l)
-            line_put(l, b'{"index":')
-            line_unsigned(l, i)
-            text_member(l, b'"type":', &x.tools[i].raw_type)
-            if x.tools[i].server:
-                line_put(l, b',"server":true')
-            line_put(l, b"}")
-    if not l.failed and l.w.out.data[l.w.out.size - 1] == c"[":
-        l.w.out.size = opened
+cdef void put_raw_tools(oisp_line* to) noexcept nogil:
+    cdef const oisp_tool_def* t
+    cdef uint32_t i, opened = to.w.out.size
+    line_key(to, b'"tools":[')
+    for i in range(to.x.tools_count):
+        t = &to.x.tools[i]
+        if present(to, &t.raw_type) and not same_word(to, &t.raw_type, oisp_word_tool(t.type)):
+            line_comma(to)
+            line_put(to, b'{"index":')
+            line_unsigned(to, i)
+            text_member(to, b'"type":', &t.raw_type)
+            if t.server:
+                line_put(to, b',"server":true')
+            line_put(to, b"}")
+    if not to.failed and to.w.out.data[to.w.out.size - 1] == c"[":
+        to.w.out.size = opened
     else:
-        line_put(l, b"]")
+        line_put(to, b"]")
 
 
-cdef void put_request_ext(oisp_line* l) noexcept nogil:
-    cdef const oisp_exchange* x = l.x
+cdef void put_request_ext(oisp_line* to) noexcept nogil:
+    cdef const oisp_exchange* x = to.x
     cdef uint32_t opened
-    begin_ext(l)
-    slice_member(l, b'"method":', &l.f.method)
-    put_ext_text(l, b'"system_prompt":', b'"system_prompt_length":', system_text(l), OISP_FIELD_SYSTEM_PROMPT, 0)
-    put_other_messages(l)
-    integer_member(l, b'"input_count":', x.input_count if x.input_count > 0 else ABSENT)
-    text_member(l, b'"previous_response_id":', &x.previous_id)
-    opened = l.w.out.size
-    line_key(l, b'"raw":{')
-    put_raw_roles(l)
-    put_raw_tools(l)
-    if present(l, &x.max_tokens) and not is_number(l, &x.max_tokens, True):
-        text_member(l, b'"max_tokens":', &x.max_tokens)
-    end_raw(l, opened)
-    end_ext(l)
+    begin_ext(to)
+    slice_member(to, b'"method":', &to.f.method)
+    put_ext_text(to, b'"system_prompt":', b'"system_prompt_length":', system_text(to), OISP_FIELD_SYSTEM_PROMPT, 0)
+    put_other_messages(to)
+    integer_member(to, b'"input_count":', x.input_count if x.input_count > 0 else ABSENT)
+    text_member(to, b'"previous_response_id":', &x.previous_id)
+    opened = to.w.out.size
+    line_key(to, b'"raw":{')
+    put_raw_roles(to)
+    put_raw_tools(to)
+    if present(to, &x.max_tokens) and not is_number(to, &x.max_tokens, True):
+        text_member(to, b'"max_tokens":', &x.max_tokens)
+    end_raw(to, opened)
+    end_ext(to)
 
 
-cdef void put_streaming(oisp_line* l) noexcept nogil:
-    if l.x.flags & OISP_X_STREAM_ASKED:
-        line_key(l, b'"streaming":true')
-    elif l.x.flags & OISP_X_STREAM_NOT_ASKED or not l.x.flags & OISP_X_REQUEST_BAD:
-        line_key(l, b'"streaming":false')
+cdef void put_streaming(oisp_line* to) noexcept nogil:
+    if to.x.flags & OISP_X_STREAM_ASKED:
+        line_key(to, b'"streaming":true')
+    elif to.x.flags & OISP_X_STREAM_NOT_ASKED or not to.x.flags & OISP_X_REQUEST_BAD:
+        line_key(to, b'"streaming":false')
 
 
 cdef oisp_status encode_request(oisp_writer* w, const oisp_exchange* x, const oisp_facts* f) noexcept nogil:
     cdef oisp_line line
-    cdef oisp_line* l = &line
-    begin(l, w, x, f, b"ai.request")
-    put_ids(l)
-    put_provider(l)
-    put_model(l, &x.model_requested)
-    put_auth(l)
+    cdef oisp_line* to = &line
+    begin(to, w, x, f, b"ai.request")
+    put_ids(to)
+    put_provider(to)
+    put_model(to, &x.model_requested)
+    put_auth(to)
     if f.verdict != NULL:
-        word_member(l, b'"request_type":', oisp_word_request(f.verdict.request_type))
-    put_streaming(l)
-    put_messages(l)
-    put_system(l)
-    put_tools(l)
-    text_member(l, b'"tool_choice":', &x.tool_choice)
-    put_parameters(l)
-    bool_member(l, b'"has_images":', x.images)
-    line_key(l, b'"image_count":')
-    line_unsigned(l, x.images)
+        word_member(to, b'"request_type":', oisp_word_request(f.verdict.request_type))
+    put_streaming(to)
+    put_messages(to)
+    put_system(to)
+    put_tools(to)
+    text_member(to, b'"tool_choice":', &x.tool_choice)
+    put_parameters(to)
+    bool_member(to, b'"has_images":', x.images)
+    line_key(to, b'"image_count":')
+    line_unsigned(to, x.images)
     if x.messages_count or x.system.size:
-        line_key(l, b'"estimated_tokens":')
-        line_unsigned(l, estimated_tokens(x))
-    put_request_ext(l)
+        line_key(to, b'"estimated_tokens":')
+        line_unsigned(to, estimated_tokens(x))
+    put_request_ext(to)
     if x.flags & OISP_X_REQUEST_BAD:
-        l.reasons |= REASON_REQUEST_UNREADABLE
-    return finish(l)
+        to.reasons |= REASON_REQUEST_UNREADABLE
+    return finish(to)
 
 
 # --- ai.response ---
@@ -1000,261 +1002,261 @@ cdef bint failed_status(uint16_t status) noexcept nogil:
     return status >= 400
 
 
-cdef void put_error(oisp_line* l) noexcept nogil:
-    cdef const oisp_exchange* x = l.x
-    if not (present(l, &x.error_type) or present(l, &x.error_message) or present(l, &x.error_code)):
+cdef void put_error(oisp_line* to) noexcept nogil:
+    cdef const oisp_exchange* x = to.x
+    if not (present(to, &x.error_type) or present(to, &x.error_message) or present(to, &x.error_code)):
         return
-    line_key(l, b'"error":{')
-    text_member(l, b'"type":', &x.error_type)
-    if may_put(l, &x.error_message, OISP_FIELD_ERROR_MESSAGE, MISSING_ERROR_MESSAGE):
-        text_member(l, b'"message":', &x.error_message)
-    text_member(l, b'"code":', &x.error_code)
-    line_put(l, b"}")
+    line_key(to, b'"error":{')
+    text_member(to, b'"type":', &x.error_type)
+    if may_put(to, &x.error_message, OISP_FIELD_ERROR_MESSAGE, MISSING_ERROR_MESSAGE):
+        text_member(to, b'"message":', &x.error_message)
+    text_member(to, b'"code":', &x.error_code)
+    line_put(to, b"}")
 
 
-cdef void put_choice(oisp_line* l, const oisp_choice* c) noexcept nogil:
-    line_comma(l)
-    line_put(l, b"{")
-    integer_member(l, b'"index":', c.index)
-    line_key(l, b'"message":{"role":')
-    line_word(l, oisp_word_role(c.role if oisp_word_role(c.role) != NULL else OISP_ROLE_ASSISTANT))
-    put_content(l, &c.content, OISP_FIELD_CHOICE)
-    put_images(l, c.images)
-    line_put(l, b"}")
-    word_member(l, b'"finish_reason":', oisp_word_finish(c.finish))
-    line_put(l, b"}")
+cdef void put_choice(oisp_line* to, const oisp_choice* c) noexcept nogil:
+    line_comma(to)
+    line_put(to, b"{")
+    integer_member(to, b'"index":', c.index)
+    line_key(to, b'"message":{"role":')
+    line_word(to, oisp_word_role(c.role if oisp_word_role(c.role) != NULL else OISP_ROLE_ASSISTANT))
+    put_content(to, &c.content, OISP_FIELD_CHOICE)
+    put_images(to, c.images)
+    line_put(to, b"}")
+    word_member(to, b'"finish_reason":', oisp_word_finish(c.finish))
+    line_put(to, b"}")
 
 
-cdef void put_choices(oisp_line* l) noexcept nogil:
+cdef void put_choices(oisp_line* to) noexcept nogil:
     cdef uint32_t i
-    if l.x.choices_count == 0:
+    if to.x.choices_count == 0:
         return
-    line_key(l, b'"choices":[')
-    for i in range(l.x.choices_count):
-        put_choice(l, &l.x.choices[i])
-    line_put(l, b"]")
+    line_key(to, b'"choices":[')
+    for i in range(to.x.choices_count):
+        put_choice(to, &to.x.choices[i])
+    line_put(to, b"]")
 
 
-cdef bint arguments_object(oisp_line* l, const oisp_text* t, const uint8_t** data, uint32_t* size) noexcept nogil:
+cdef bint arguments_object(oisp_line* to, const oisp_text* t, const uint8_t** data, uint32_t* size) noexcept nogil:
     """Where the arguments lie as a JSON object that every parser takes; a string of the wire is unescaped into the
     writer's scratch for that, where it stays until the next call."""
-    data[0] = text_data(l, t)
+    data[0] = text_data(to, t)
     size[0] = t.size
     if t.form == OISP_TEXT_STRING:
-        oisp_buffer_wipe(&l.w.scratch)
-        if not oisp_put_unescaped(&l.w.scratch, data[0], t.size):
-            l.failed = 1
+        oisp_buffer_wipe(&to.w.scratch)
+        if not oisp_put_unescaped(&to.w.scratch, data[0], t.size):
+            to.failed = 1
             return False
-        data[0] = l.w.scratch.data
-        size[0] = l.w.scratch.size
+        data[0] = to.w.scratch.data
+        size[0] = to.w.scratch.size
     return oisp_json_check(data[0], size[0]) == c"{"
 
 
-cdef bint put_arguments(oisp_line* l, const oisp_call* call) noexcept nogil:
+cdef bint put_arguments(oisp_line* to, const oisp_call* call) noexcept nogil:
     """`"arguments":` as an object; 0 when they are none (then nothing is written)."""
     cdef const uint8_t* data
     cdef uint32_t size
-    note_text(l, &call.arguments)
+    note_text(to, &call.arguments)
     if call.custom:
-        line_key(l, b'"arguments":{"input":')
-        put_string(l, &call.arguments)
-        line_put(l, b"}")
+        line_key(to, b'"arguments":{"input":')
+        put_string(to, &call.arguments)
+        line_put(to, b"}")
         return True
-    if not arguments_object(l, &call.arguments, &data, &size):
+    if not arguments_object(to, &call.arguments, &data, &size):
         return False
-    line_key(l, b'"arguments":')
-    line_must(l, oisp_put_json(&l.w.out, data, size))
-    oisp_buffer_wipe(&l.w.scratch)
+    line_key(to, b'"arguments":')
+    line_must(to, oisp_put_json(&to.w.out, data, size))
+    oisp_buffer_wipe(&to.w.scratch)
     return True
 
 
-cdef void put_call_arguments(oisp_line* l, const oisp_call* call, int field) noexcept nogil:
+cdef void put_call_arguments(oisp_line* to, const oisp_call* call, int field) noexcept nogil:
     """`arguments` by policy and `arguments_hash`. Left out: said in `missing`."""
     cdef oisp_digest d
     cdef char hex[16]
-    cdef int action = action_of(l, field)
-    if not present(l, &call.arguments):
+    cdef int action = action_of(to, field)
+    if not present(to, &call.arguments):
         return
-    digest(l, &call.arguments, &d, hex)
+    digest(to, &call.arguments, &d, hex)
     if action == OISP_KEEP:
-        if not put_arguments(l, call):
-            l.missing |= MISSING_ARGUMENTS
-            l.raw = 1
+        if not put_arguments(to, call):
+            to.missing |= MISSING_ARGUMENTS
+            to.raw = 1
     elif action == OISP_MARK:
-        line_key(l, b'"arguments":')
-        put_marker(l, d.chars, hex)
+        line_key(to, b'"arguments":')
+        put_marker(to, d.chars, hex)
     else:
-        l.missing |= MISSING_ARGUMENTS
-        l.reasons |= REASON_CONTENT_BY_POLICY
-    line_key(l, b'"arguments_hash":')
-    put_hash(l, hex)
+        to.missing |= MISSING_ARGUMENTS
+        to.reasons |= REASON_CONTENT_BY_POLICY
+    line_key(to, b'"arguments_hash":')
+    put_hash(to, hex)
 
 
-cdef void put_calls(oisp_line* l) noexcept nogil:
+cdef void put_calls(oisp_line* to) noexcept nogil:
     cdef uint32_t i
     cdef const oisp_call* call
-    if l.x.calls_count:
-        line_key(l, b'"tool_calls":[')
-        for i in range(l.x.calls_count):
-            call = &l.x.calls[i]
-            line_comma(l)
-            line_put(l, b"{")
-            text_member(l, b'"id":', &call.id)
-            text_member(l, b'"name":', &call.name)
-            text_member(l, b'"type":', &call.type)
-            put_call_arguments(l, call, OISP_FIELD_CALL_ARGUMENTS)
-            line_put(l, b"}")
-        line_put(l, b"]")
-    line_key(l, b'"tool_calls_count":')
-    line_unsigned(l, l.x.calls_count)
+    if to.x.calls_count:
+        line_key(to, b'"tool_calls":[')
+        for i in range(to.x.calls_count):
+            call = &to.x.calls[i]
+            line_comma(to)
+            line_put(to, b"{")
+            text_member(to, b'"id":', &call.id)
+            text_member(to, b'"name":', &call.name)
+            text_member(to, b'"type":', &call.type)
+            put_call_arguments(to, call, OISP_FIELD_CALL_ARGUMENTS)
+            line_put(to, b"}")
+        line_put(to, b"]")
+    line_key(to, b'"tool_calls_count":')
+    line_unsigned(to, to.x.calls_count)
 
 
-cdef bint has_usage(oisp_line* l) noexcept nogil:
-    cdef const oisp_usage* u = &l.x.usage
+cdef bint has_usage(oisp_line* to) noexcept nogil:
+    cdef const oisp_usage* u = &to.x.usage
     return (u.prompt != ABSENT or u.completion != ABSENT or u.total != ABSENT or u.cached != ABSENT
             or u.reasoning != ABSENT)
 
 
-cdef void put_usage(oisp_line* l) noexcept nogil:
-    cdef const oisp_usage* u = &l.x.usage
-    if not has_usage(l):
+cdef void put_usage(oisp_line* to) noexcept nogil:
+    cdef const oisp_usage* u = &to.x.usage
+    if not has_usage(to):
         return
-    line_key(l, b'"usage":{')
-    integer_member(l, b'"prompt_tokens":', u.prompt)
-    integer_member(l, b'"completion_tokens":', u.completion)
-    integer_member(l, b'"total_tokens":', u.total)
-    integer_member(l, b'"cached_tokens":', u.cached)
-    integer_member(l, b'"reasoning_tokens":', u.reasoning)
-    line_put(l, b"}")
+    line_key(to, b'"usage":{')
+    integer_member(to, b'"prompt_tokens":', u.prompt)
+    integer_member(to, b'"completion_tokens":', u.completion)
+    integer_member(to, b'"total_tokens":', u.total)
+    integer_member(to, b'"cached_tokens":', u.cached)
+    integer_member(to, b'"reasoning_tokens":', u.reasoning)
+    line_put(to, b"}")
 
 
-cdef void put_times(oisp_line* l) noexcept nogil:
-    if l.f.latency_ns != ABSENT:
-        integer_member(l, b'"latency_ms":', l.f.latency_ns // 1000000)
+cdef void put_times(oisp_line* to) noexcept nogil:
+    if to.f.latency_ns != ABSENT:
+        integer_member(to, b'"latency_ms":', to.f.latency_ns // 1000000)
     else:
-        l.missing |= MISSING_LATENCY
-    if l.f.first_token_ns != ABSENT:
-        integer_member(l, b'"time_to_first_token_ms":', l.f.first_token_ns // 1000000)
+        to.missing |= MISSING_LATENCY
+    if to.f.first_token_ns != ABSENT:
+        integer_member(to, b'"time_to_first_token_ms":', to.f.first_token_ns // 1000000)
 
 
 cdef int finish_of(const oisp_exchange* x) noexcept nogil:
     return x.choices[0].finish if x.finish == 0 and x.choices_count else x.finish
 
 
-cdef const oisp_text* finish_raw_of(oisp_line* l) noexcept nogil:
-    if not present(l, &l.x.finish_raw) and l.x.choices_count:
-        return &l.x.choices[0].finish_raw
-    return &l.x.finish_raw
+cdef const oisp_text* finish_raw_of(oisp_line* to) noexcept nogil:
+    if not present(to, &to.x.finish_raw) and to.x.choices_count:
+        return &to.x.choices[0].finish_raw
+    return &to.x.finish_raw
 
 
-cdef bint succeeded(oisp_line* l) noexcept nogil:
-    return l.x.success and not failed_status(l.f.status)
+cdef bint succeeded(oisp_line* to) noexcept nogil:
+    return to.x.success and not failed_status(to.f.status)
 
 
-cdef void put_raw_arguments(oisp_line* l) noexcept nogil:
+cdef void put_raw_arguments(oisp_line* to) noexcept nogil:
     """Under `full`, arguments that are no object: the text itself."""
     cdef const uint8_t* data
     cdef uint32_t size, i
     cdef const oisp_call* call
-    if not l.raw or action_of(l, OISP_FIELD_RAW_ARGUMENTS) != OISP_KEEP:
+    if not to.raw or action_of(to, OISP_FIELD_RAW_ARGUMENTS) != OISP_KEEP:
         return
-    line_key(l, b'"arguments":[')
-    for i in range(l.x.calls_count):
-        call = &l.x.calls[i]
-        if call.custom or not present(l, &call.arguments) or arguments_object(l, &call.arguments, &data, &size):
+    line_key(to, b'"arguments":[')
+    for i in range(to.x.calls_count):
+        call = &to.x.calls[i]
+        if call.custom or not present(to, &call.arguments) or arguments_object(to, &call.arguments, &data, &size):
             continue
-        line_comma(l)
-        line_put(l, b'{"index":')
-        line_unsigned(l, i)
-        text_member(l, b'"text":', &call.arguments)
-        line_put(l, b"}")
-    line_put(l, b"]")
-    oisp_buffer_wipe(&l.w.scratch)
+        line_comma(to)
+        line_put(to, b'{"index":')
+        line_unsigned(to, i)
+        text_member(to, b'"text":', &call.arguments)
+        line_put(to, b"}")
+    line_put(to, b"]")
+    oisp_buffer_wipe(&to.w.scratch)
 
 
-cdef void put_response_raw(oisp_line* l) noexcept nogil:
-    cdef const oisp_exchange* x = l.x
-    cdef uint32_t opened = l.w.out.size
-    cdef const oisp_text* raw = finish_raw_of(l)
-    line_key(l, b'"raw":{')
-    if present(l, raw) and raw.size and not same_word(l, raw, oisp_word_finish(finish_of(x))):
-        text_member(l, b'"finish_reason":', raw)
-    if present(l, &x.usage.raw) and oisp_json_check(text_data(l, &x.usage.raw), x.usage.raw.size):
-        line_key(l, b'"usage":')
-        line_must(l, oisp_put_json(&l.w.out, text_data(l, &x.usage.raw), x.usage.raw.size))
-    put_raw_arguments(l)
-    end_raw(l, opened)
+cdef void put_response_raw(oisp_line* to) noexcept nogil:
+    cdef const oisp_exchange* x = to.x
+    cdef uint32_t opened = to.w.out.size
+    cdef const oisp_text* raw = finish_raw_of(to)
+    line_key(to, b'"raw":{')
+    if present(to, raw) and raw.size and not same_word(to, raw, oisp_word_finish(finish_of(x))):
+        text_member(to, b'"finish_reason":', raw)
+    if present(to, &x.usage.raw) and oisp_json_check(text_data(to, &x.usage.raw), x.usage.raw.size):
+        line_key(to, b'"usage":')
+        line_must(to, oisp_put_json(&to.w.out, text_data(to, &x.usage.raw), x.usage.raw.size))
+    put_raw_arguments(to)
+    end_raw(to, opened)
 
 
-cdef void put_server_calls(oisp_line* l) noexcept nogil:
+cdef void put_server_calls(oisp_line* to) noexcept nogil:
     """Which of tool_calls the provider runs itself, by index."""
-    cdef uint32_t i, opened = l.w.out.size
-    line_key(l, b'"server_tool_calls":[')
-    for i in range(l.x.calls_count):
-        if l.x.calls[i].server:
-            line_comma(l)
-            line_unsigned(l, i)
-    if not l.failed and l.w.out.data[l.w.out.size - 1] == c"[":
-        l.w.out.size = opened
+    cdef uint32_t i, opened = to.w.out.size
+    line_key(to, b'"server_tool_calls":[')
+    for i in range(to.x.calls_count):
+        if to.x.calls[i].server:
+            line_comma(to)
+            line_unsigned(to, i)
+    if not to.failed and to.w.out.data[to.w.out.size - 1] == c"[":
+        to.w.out.size = opened
     else:
-        line_put(l, b"]")
+        line_put(to, b"]")
 
 
-cdef void put_response_ext(oisp_line* l) noexcept nogil:
-    cdef const oisp_exchange* x = l.x
-    begin_ext(l)
-    bool_member(l, b'"streamed":', l.f.streamed)
+cdef void put_response_ext(oisp_line* to) noexcept nogil:
+    cdef const oisp_exchange* x = to.x
+    begin_ext(to)
+    bool_member(to, b'"streamed":', to.f.streamed)
     if x.choices_count:
-        put_ext_text(l, b'"reasoning":', b'"reasoning_length":', &x.choices[0].reasoning, OISP_FIELD_REASONING,
+        put_ext_text(to, b'"reasoning":', b'"reasoning_length":', &x.choices[0].reasoning, OISP_FIELD_REASONING,
                      MISSING_REASONING)
-        put_ext_text(l, b'"refusal":', b'"refusal_length":', &x.choices[0].refusal, OISP_FIELD_REFUSAL, 0)
+        put_ext_text(to, b'"refusal":', b'"refusal_length":', &x.choices[0].refusal, OISP_FIELD_REFUSAL, 0)
     if x.usage.cache_write != ABSENT:
-        line_key(l, b'"usage":{"cache_write_tokens":')
-        line_integer(l, x.usage.cache_write)
-        line_put(l, b"}")
-    text_member(l, b'"service_tier":', &x.service_tier)
-    put_server_calls(l)
-    put_response_raw(l)
-    end_ext(l)
+        line_key(to, b'"usage":{"cache_write_tokens":')
+        line_integer(to, x.usage.cache_write)
+        line_put(to, b"}")
+    text_member(to, b'"service_tier":', &x.service_tier)
+    put_server_calls(to)
+    put_response_raw(to)
+    end_ext(to)
 
 
-cdef void note_response(oisp_line* l) noexcept nogil:
+cdef void note_response(oisp_line* to) noexcept nogil:
     """What an answer should have and has not."""
-    if l.x.flags & OISP_X_RESPONSE_BAD:
-        l.reasons |= REASON_RESPONSE_UNREADABLE
-    if succeeded(l):
-        if not has_usage(l):
-            l.missing |= MISSING_USAGE
-        if finish_of(l.x) == 0:
-            l.missing |= MISSING_FINISH_REASON
+    if to.x.flags & OISP_X_RESPONSE_BAD:
+        to.reasons |= REASON_RESPONSE_UNREADABLE
+    if succeeded(to):
+        if not has_usage(to):
+            to.missing |= MISSING_USAGE
+        if finish_of(to.x) == 0:
+            to.missing |= MISSING_FINISH_REASON
     else:
-        l.missing &= ~MISSING_MODEL  # an error names none
+        to.missing &= ~MISSING_MODEL  # an error names none
 
 
 cdef oisp_status encode_response(oisp_writer* w, const oisp_exchange* x, const oisp_facts* f) noexcept nogil:
     cdef oisp_line line
-    cdef oisp_line* l = &line
-    begin(l, w, x, f, b"ai.response")
-    put_ids(l)
-    text_member(l, b'"provider_request_id":', &x.response_id)
-    put_provider(l)
-    put_model(l, &x.model_answered)
+    cdef oisp_line* to = &line
+    begin(to, w, x, f, b"ai.response")
+    put_ids(to)
+    text_member(to, b'"provider_request_id":', &x.response_id)
+    put_provider(to)
+    put_model(to, &x.model_answered)
     if f.status:
-        line_key(l, b'"status_code":')
-        line_unsigned(l, f.status)
-    bool_member(l, b'"success":', succeeded(l))
-    put_error(l)
-    put_choices(l)
-    put_calls(l)
-    put_usage(l)
-    put_times(l)
+        line_key(to, b'"status_code":')
+        line_unsigned(to, f.status)
+    bool_member(to, b'"success":', succeeded(to))
+    put_error(to)
+    put_choices(to)
+    put_calls(to)
+    put_usage(to)
+    put_times(to)
     if x.flags & OISP_X_CACHED_ANSWER:
-        line_key(l, b'"was_cached":true')
-    word_member(l, b'"finish_reason":', oisp_word_finish(finish_of(x)))
-    put_response_ext(l)
-    put_related(l, &f.request_event, b"caused_by")
-    note_response(l)
-    return finish(l)
+        line_key(to, b'"was_cached":true')
+    word_member(to, b'"finish_reason":', oisp_word_finish(finish_of(x)))
+    put_response_ext(to)
+    put_related(to, &f.request_event, b"caused_by")
+    note_response(to)
+    return finish(to)
 
 
 # --- ai.embedding ---
@@ -1262,84 +1264,84 @@ cdef oisp_status encode_response(oisp_writer* w, const oisp_exchange* x, const o
 
 cdef oisp_status encode_embedding(oisp_writer* w, const oisp_exchange* x, const oisp_facts* f) noexcept nogil:
     cdef oisp_line line
-    cdef oisp_line* l = &line
-    begin(l, w, x, f, b"ai.embedding")
-    put_provider(l)
-    put_model(l, &x.model_answered if x.model_answered.form != OISP_TEXT_NONE else &x.model_requested)
-    integer_member(l, b'"input_count":', x.input_count if x.input_count > 0 else ABSENT)
-    integer_member(l, b'"total_tokens":', x.usage.total if x.usage.total != ABSENT else x.usage.prompt)
-    integer_member(l, b'"dimensions":', x.dimensions if x.dimensions > 0 else ABSENT)
+    cdef oisp_line* to = &line
+    begin(to, w, x, f, b"ai.embedding")
+    put_provider(to)
+    put_model(to, &x.model_answered if x.model_answered.form != OISP_TEXT_NONE else &x.model_requested)
+    integer_member(to, b'"input_count":', x.input_count if x.input_count > 0 else ABSENT)
+    integer_member(to, b'"total_tokens":', x.usage.total if x.usage.total != ABSENT else x.usage.prompt)
+    integer_member(to, b'"dimensions":', x.dimensions if x.dimensions > 0 else ABSENT)
     if f.latency_ns != ABSENT:
-        integer_member(l, b'"latency_ms":', f.latency_ns // 1000000)
+        integer_member(to, b'"latency_ms":', f.latency_ns // 1000000)
     else:
-        l.missing |= MISSING_LATENCY
-    begin_ext(l)
-    ulid_member(l, b'"request_id":', &f.request_id)
-    text_member(l, b'"provider_request_id":', &x.response_id)
-    integer_member(l, b'"embedding_count":', x.embedding_count if x.embedding_count > 0 else ABSENT)
+        to.missing |= MISSING_LATENCY
+    begin_ext(to)
+    ulid_member(to, b'"request_id":', &f.request_id)
+    text_member(to, b'"provider_request_id":', &x.response_id)
+    integer_member(to, b'"embedding_count":', x.embedding_count if x.embedding_count > 0 else ABSENT)
     if f.status:
-        line_key(l, b'"status_code":')
-        line_unsigned(l, f.status)
-    put_response_raw(l)
-    end_ext(l)
-    put_related(l, &f.request_event, b"caused_by")
-    if not has_usage(l):
-        l.missing |= MISSING_USAGE
-    return finish(l)
+        line_key(to, b'"status_code":')
+        line_unsigned(to, f.status)
+    put_response_raw(to)
+    end_ext(to)
+    put_related(to, &f.request_event, b"caused_by")
+    if not has_usage(to):
+        to.missing |= MISSING_USAGE
+    return finish(to)
 
 
 # --- ai.streaming_chunk ---
 
 
-cdef void put_chunk_call(oisp_line* l) noexcept nogil:
-    cdef const oisp_exchange* x = l.x
+cdef void put_chunk_call(oisp_line* to) noexcept nogil:
+    cdef const oisp_exchange* x = to.x
     cdef const oisp_call* call
     cdef oisp_digest d
     cdef char hex[16]
     if x.chunk_call == 0 or x.chunk_call > x.calls_count:
         return
     call = &x.calls[x.chunk_call - 1]
-    line_key(l, b'"tool_calls":[{')
-    text_member(l, b'"id":', &call.id)
-    text_member(l, b'"name":', &call.name)
-    if present(l, &x.chunk_arguments):
-        line_key(l, b'"arguments":')
-        if action_of(l, OISP_FIELD_CHUNK_ARGUMENTS) == OISP_KEEP:
-            put_string(l, &x.chunk_arguments)
+    line_key(to, b'"tool_calls":[{')
+    text_member(to, b'"id":', &call.id)
+    text_member(to, b'"name":', &call.name)
+    if present(to, &x.chunk_arguments):
+        line_key(to, b'"arguments":')
+        if action_of(to, OISP_FIELD_CHUNK_ARGUMENTS) == OISP_KEEP:
+            put_string(to, &x.chunk_arguments)
         else:
-            digest(l, &x.chunk_arguments, &d, hex)
-            put_marker(l, d.chars, hex)
-    line_put(l, b"}]")
+            digest(to, &x.chunk_arguments, &d, hex)
+            put_marker(to, d.chars, hex)
+    line_put(to, b"}]")
 
 
 cdef oisp_status encode_chunk(oisp_writer* w, const oisp_exchange* x, const oisp_facts* f) noexcept nogil:
     cdef oisp_line line
-    cdef oisp_line* l = &line
-    begin(l, w, x, f, b"ai.streaming_chunk")
-    ulid_member(l, b'"request_id":', &f.request_id)
-    line_key(l, b'"chunk_index":')
-    line_unsigned(l, x.chunk_index - 1 if x.chunk_index else 0)
-    line_key(l, b'"delta":{')
-    if may_put(l, &x.chunk_content, OISP_FIELD_CHUNK, MISSING_TEXT_FORM):
-        text_member(l, b'"content":', &x.chunk_content)
-    word_member(l, b'"role":', oisp_word_role(x.chunk_role))
-    put_chunk_call(l)
-    line_put(l, b"}")
-    word_member(l, b'"finish_reason":', oisp_word_finish(x.chunk_finish))
-    begin_ext(l)
-    if present(l, &x.chunk_content) and action_of(l, OISP_FIELD_CHUNK) != OISP_KEEP:
-        put_chunk_length(l)
-    end_ext(l)
-    put_related(l, &f.request_event, b"caused_by")
-    return finish(l)
+    cdef oisp_line* to = &line
+    begin(to, w, x, f, b"ai.streaming_chunk")
+    ulid_member(to, b'"request_id":', &f.request_id)
+    line_key(to, b'"chunk_index":')
+    line_unsigned(to, x.chunk_index - 1 if x.chunk_index else 0)
+    line_key(to, b'"delta":{')
+    if may_put(to, &x.chunk_content, OISP_FIELD_CHUNK, MISSING_TEXT_FORM):
+        text_member(to, b'"content":', &x.chunk_content)
+    word_member(to, b'"role":', oisp_word_role(x.chunk_role))
+    put_chunk_call(to)
+    line_put(to, b"}")
+    word_member(to, b'"finish_reason":', oisp_word_finish(x.chunk_finish))
+    begin_ext(to)
+    if present(to, &x.chunk_content) and action_of(to, OISP_FIELD_CHUNK) != OISP_KEEP:
+        put_chunk_length(to)
+    end_ext(to)
+    put_related(to, &f.request_event, b"caused_by")
+    return finish(to)
 
 
-cdef void put_chunk_length(oisp_line* l) noexcept nogil:
+cdef void put_chunk_length(oisp_line* to) noexcept nogil:
     cdef oisp_digest d
     cdef char hex[16]
-    digest(l, &l.x.chunk_content, &d, hex)
-    line_key(l, b'"content_length":')
-    line_unsigned(l, d.chars)
+    digest(to, &to.x.chunk_content, &d, hex)
+    line_key(to, b'"content_length":')
+    line_unsigned(to, d.chars)
 
 
 # --- agent.tool_call, agent.tool_result ---
@@ -1348,96 +1350,96 @@ cdef void put_chunk_length(oisp_line* l) noexcept nogil:
 cdef oisp_status encode_tool_call(oisp_writer* w, const oisp_exchange* x, const oisp_call* call,
                                   const oisp_facts* f) noexcept nogil:
     cdef oisp_line line
-    cdef oisp_line* l = &line
-    begin(l, w, x, f, b"agent.tool_call")
-    line_key(l, b'"tool":{')
-    text_member(l, b'"name":', &call.name)
+    cdef oisp_line* to = &line
+    begin(to, w, x, f, b"agent.tool_call")
+    line_key(to, b'"tool":{')
+    text_member(to, b'"name":', &call.name)
     if call.server:
-        slice_member(l, b'"provider":', &f.provider_id)
-    text_member(l, b'"server":', &call.server_name)
-    line_put(l, b"}")
-    if present(l, &call.id):
-        text_member(l, b'"call_id":', &call.id)
+        slice_member(to, b'"provider":', &f.provider_id)
+    text_member(to, b'"server":', &call.server_name)
+    line_put(to, b"}")
+    if present(to, &call.id):
+        text_member(to, b'"call_id":', &call.id)
     else:
-        l.missing |= MISSING_CALL_ID
-    word_member(l, b'"triggered_by":', oisp_word_trigger(OISP_TRIGGERED_BY_LLM_DECISION))
-    put_call_arguments(l, call, OISP_FIELD_TOOL_ARGUMENTS)
-    begin_ext(l)
-    ulid_member(l, b'"request_id":', &f.request_id)
+        to.missing |= MISSING_CALL_ID
+    word_member(to, b'"triggered_by":', oisp_word_trigger(OISP_TRIGGERED_BY_LLM_DECISION))
+    put_call_arguments(to, call, OISP_FIELD_TOOL_ARGUMENTS)
+    begin_ext(to)
+    ulid_member(to, b'"request_id":', &f.request_id)
     if call.server:
-        line_key(l, b'"server_tool":true')
-    text_member(l, b'"type":', &call.type)
-    if l.raw and action_of(l, OISP_FIELD_RAW_ARGUMENTS) == OISP_KEEP:
-        line_key(l, b'"raw":{"arguments":')
-        put_string(l, &call.arguments)
-        line_put(l, b"}")
-    end_ext(l)
-    put_related(l, &f.response_event, b"caused_by")
+        line_key(to, b'"server_tool":true')
+    text_member(to, b'"type":', &call.type)
+    if to.raw and action_of(to, OISP_FIELD_RAW_ARGUMENTS) == OISP_KEEP:
+        line_key(to, b'"raw":{"arguments":')
+        put_string(to, &call.arguments)
+        line_put(to, b"}")
+    end_ext(to)
+    put_related(to, &f.response_event, b"caused_by")
     oisp_buffer_wipe(&w.scratch)
-    return finish(l)
+    return finish(to)
 
 
-cdef void put_result(oisp_line* l, const oisp_text* t) noexcept nogil:
+cdef void put_result(oisp_line* to, const oisp_text* t) noexcept nogil:
     """`result` as text, or as the object or array of the wire; a marker under policy. Hash and size stand beside it."""
     cdef oisp_digest d
     cdef char hex[16]
     cdef int first = 0
-    if not present(l, t):
+    if not present(to, t):
         return
-    digest(l, t, &d, hex)
-    line_key(l, b'"result":')
-    if action_of(l, OISP_FIELD_TOOL_RESULT) != OISP_KEEP:
-        put_marker(l, d.chars, hex)
+    digest(to, t, &d, hex)
+    line_key(to, b'"result":')
+    if action_of(to, OISP_FIELD_TOOL_RESULT) != OISP_KEEP:
+        put_marker(to, d.chars, hex)
     else:
         if t.form == OISP_TEXT_JSON:
-            first = oisp_json_check(text_data(l, t), t.size)
+            first = oisp_json_check(text_data(to, t), t.size)
         if first == c"{" or first == c"[":
-            line_must(l, oisp_put_json(&l.w.out, text_data(l, t), t.size))
+            line_must(to, oisp_put_json(&to.w.out, text_data(to, t), t.size))
         else:
-            put_string(l, t)
-    line_key(l, b'"result_hash":')
-    put_hash(l, hex)
-    line_key(l, b'"result_size_bytes":')
-    line_unsigned(l, d.bytes)
+            put_string(to, t)
+    line_key(to, b'"result_hash":')
+    put_hash(to, hex)
+    line_key(to, b'"result_size_bytes":')
+    line_unsigned(to, d.bytes)
 
 
-cdef void put_answer_id(oisp_line* l, const oisp_tool_answer* answer) noexcept nogil:
+cdef void put_answer_id(oisp_line* to, const oisp_tool_answer* answer) noexcept nogil:
     """The contract asks for a call_id: where the wire has none, the id of the call's event (else of this one) is it."""
-    line_key(l, b'"call_id":')
-    if present(l, &answer.call_id):
-        put_string(l, &answer.call_id)
+    line_key(to, b'"call_id":')
+    if present(to, &answer.call_id):
+        put_string(to, &answer.call_id)
         return
-    l.missing |= MISSING_CALL_ID
-    cdef const oisp_ulid* id = &l.f.parent_event if l.f.parent_event.text[0] else &l.f.event_id
-    line_put(l, b'"')
-    line_raw(l, id.text, 26)
-    line_put(l, b'"')
+    to.missing |= MISSING_CALL_ID
+    cdef const oisp_ulid* id = &to.f.parent_event if to.f.parent_event.text[0] else &to.f.event_id
+    line_put(to, b'"')
+    line_raw(to, id.text, 26)
+    line_put(to, b'"')
 
 
 cdef oisp_status encode_tool_result(oisp_writer* w, const oisp_exchange* x, const oisp_tool_answer* answer,
                                     const oisp_facts* f) noexcept nogil:
     cdef oisp_line line
-    cdef oisp_line* l = &line
-    begin(l, w, x, f, b"agent.tool_result")
-    if present(l, &answer.name):
-        line_key(l, b'"tool":{')
-        text_member(l, b'"name":', &answer.name)
-        line_put(l, b"}")
+    cdef oisp_line* to = &line
+    begin(to, w, x, f, b"agent.tool_result")
+    if present(to, &answer.name):
+        line_key(to, b'"tool":{')
+        text_member(to, b'"name":', &answer.name)
+        line_put(to, b"}")
     elif f.tool_name.size:
-        line_key(l, b'"tool":{')
-        slice_member(l, b'"name":', &f.tool_name)
-        line_put(l, b"}")
-    put_answer_id(l, answer)
+        line_key(to, b'"tool":{')
+        slice_member(to, b'"name":', &f.tool_name)
+        line_put(to, b"}")
+    put_answer_id(to, answer)
     if answer.success >= 0:
-        bool_member(l, b'"success":', answer.success)
-    put_result(l, &answer.content)
-    begin_ext(l)
-    ulid_member(l, b'"request_id":', &f.request_id)
+        bool_member(to, b'"success":', answer.success)
+    put_result(to, &answer.content)
+    begin_ext(to)
+    ulid_member(to, b'"request_id":', &f.request_id)
     if answer.server:
-        line_key(l, b'"server_tool":true')
-    end_ext(l)
+        line_key(to, b'"server_tool":true')
+    end_ext(to)
     if f.parent_event.text[0]:
-        put_related(l, &f.parent_event, b"parent")
+        put_related(to, &f.parent_event, b"parent")
     else:
-        l.missing |= MISSING_PARENT
-    return finish(l)
+        to.missing |= MISSING_PARENT
+    return finish(to)

@@ -96,8 +96,8 @@ static inline void line_time(oisp_line *l, uint64_t ns) {
   char t[] = "\"0000-00-00T00:00:00.000000Z\"";
   const struct {
     uint32_t at, width, value;
-  } parts[] = {{1, 4, year},           {6, 2, month},          {9, 2, day},           {12, 2, of_day / 3600},
-               {15, 2, of_day / 60 % 60}, {18, 2, of_day % 60}, {21, 6, fraction}};
+  } parts[] = {{1, 4, year},         {6, 2, month},    {9, 2, day}, {12, 2, of_day / 3600}, {15, 2, of_day / 60 % 60},
+               {18, 2, of_day % 60}, {21, 6, fraction}};
   for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
     for (uint32_t k = parts[i].width, v = parts[i].value; k > 0; k--, v /= 10)
       t[parts[i].at + k - 1] = (char)('0' + v % 10);
@@ -106,10 +106,10 @@ static inline void line_time(oisp_line *l, uint64_t ns) {
 
 /* The words of the contract by enum value; NULL for "absent" and for what is out of range. */
 #define OISP_WORD(name, word) word,
-#define OISP_WORDS(function, TABLE)                                                                                    \
-  static inline const char *function(unsigned value) {                                                                 \
-    static const char *const words[] = {NULL, TABLE(OISP_WORD)};                                                       \
-    return value < sizeof words / sizeof words[0] ? words[value] : NULL;                                               \
+#define OISP_WORDS(function, TABLE) \
+  static inline const char *function(unsigned value) { \
+    static const char *const words[] = {NULL, TABLE(OISP_WORD)}; \
+    return value < sizeof words / sizeof words[0] ? words[value] : NULL; \
   }
 OISP_WORDS(oisp_word_provider, OISP_PROVIDER_NAMES)
 OISP_WORDS(oisp_word_auth, OISP_AUTH_TYPES)

@@ -29,7 +29,8 @@ void oisp_digest_end(oisp_digest *d, char hex[16]);
 /* Appends to a line; 0 when memory is out (what was appended stays, the caller cuts it off). */
 int oisp_put_plain(oisp_buffer *out, const uint8_t *data, size_t size); /* escaped; invalid bytes as U+FFFD */
 int oisp_put_json(oisp_buffer *out, const uint8_t *data, size_t size);  /* control bytes between tokens as blanks */
-int oisp_put_compact(oisp_buffer *out, const uint8_t *data, size_t size); /* without blanks between tokens, then escaped */
+int oisp_put_compact(oisp_buffer *out, const uint8_t *data,
+                     size_t size); /* without blanks between tokens, then escaped */
 int oisp_put_unescaped(oisp_buffer *out, const uint8_t *data, size_t size); /* the inside of a JSON string as UTF-8 */
 
 /* One whole JSON value that every parser takes: grammar of RFC 8259, no unpaired surrogates, valid UTF-8, no number beyond
