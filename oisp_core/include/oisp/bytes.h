@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * Scanning of short runs (a field name, a value, a line), inlined into the parsers: at these lengths the call through the
+ * table of scan.h costs more than the search. Baseline vectors only (SSE2, NEON); nothing reads outside [data, data + size).
+ */
+#ifndef OISP_BYTES_H
+#define OISP_BYTES_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+#if defined(__x86_64__)
+#include <emmintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+#endif
+
+/* tchar of RFC 9110 section 5.6.2, as two bitmaps of 64. */
+static inline int oisp_is_token(uint8_t c) {
+  static const uint64_t map[4] = {UINT64_C(0x03FF6CFA00000000), UINT64_C(0x57FFFFFFC7FFFFFE), 0, 0};
+  return (int)(map[c >> 6] >> (c & 63)) & 1;
+}
+
+/* Length of the run of token characters. */
+static inline size_t oisp_token_run(const uint8_t *data, size_t size) {
+  size_t i = 0;
+  while (i < size && oisp_is_token(data[i]))
+    i++;
+  return i;
+}
+
+static inline int oisp_is_value(uint8_t c) { return (c >= 0x20 && c != 0x7F) || c == '\t'; }
+static inline int oisp_is_target(uint8_t c) { return c > 0x20 && c != 0x7F; }
+
+/* Length of the run of bytes that a field value may hold: VCHAR, obs-text, space, tab (RFC 9110 section 5.5). */
+static inline size_t oisp_value_run(const uint8_t *data, size_t size) {
+  size_t i = 0;
+#if defined(__x86_64__)
+  const __m128i low = _mm_set1_epi8(0x1F), tab = _mm_set1_epi8('\t'), del = _mm_set1_epi8(0x7F);
+  for (; i + 16 <= size; i += 16) {
+    __m128i v = _mm_loadu_si128((const __m128i *)(data + i));
+    __m128i control = _mm_andnot_si128(_mm_cmpeq_epi8(v, tab), _mm_cmpeq_epi8(_mm_min_epu8(v, low), v));
+    uint32_t bits = (uint32_t)_mm_movemask_epi8(_mm_or_si128(control, _mm_cmpeq_epi8(v, del)));
+    if (bits)
+      return i + (size_t)__builtin_ctz(bits);
+  }
+#elif defined(__aarch64__)
+  for (; i + 16 <= size; i += 16) {
+    uint8x16_t v = vld1q_u8(data + i);
+    uint8x16_t control = vbicq_u8(vcltq_u8(v, vdupq_n_u8(0x20)), vceqq_u8(v, vdupq_n_u8('\t')));
+    uint8x16_t stop = vorrq_u8(control, vceqq_u8(v, vdupq_n_u8(0x7F)));
+    uint64_t bits = vget_lane_u64(vreinterpret_u64_u8(vshrn_n_u16(vreinterpretq_u16_u8(stop), 4)), 0);
+    if (bits)
+      return i + ((size_t)__builtin_ctzll(bits) >> 2);
+  }
+#endif
+  while (i < size && oisp_is_value(data[i]))
+    i++;
+  return i;
+}
+
+/* Length of the run of bytes that a request target may hold: anything but controls and blank. */
+static inline size_t oisp_target_run(const uint8_t *data, size_t size) {
+  size_t i = 0;
+#if defined(__x86_64__)
+  const __m128i low = _mm_set1_epi8(0x20), del = _mm_set1_epi8(0x7F);
+  for (; i + 16 <= size; i += 16) {
+    __m128i v = _mm_loadu_si128((const __m128i *)(data + i));
+    __m128i stop = _mm_or_si128(_mm_cmpeq_epi8(_mm_min_epu8(v, low), v), _mm_cmpeq_epi8(v, del));
+    uint32_t bits = (uint32_t)_mm_movemask_epi8(stop);
+    if (bits)
+      return i + (size_t)__builtin_ctz(bits);
+  }
+#elif defined(__aarch64__)
+  for (; i + 16 <= size; i += 16) {
+    uint8x16_t v = vld1q_u8(data + i);
+    uint8x16_t stop = vorrq_u8(vcleq_u8(v, vdupq_n_u8(0x20)), vceqq_u8(v, vdupq_n_u8(0x7F)));
+    uint64_t bits = vget_lane_u64(vreinterpret_u64_u8(vshrn_n_u16(vreinterpretq_u16_u8(stop), 4)), 0);
+    if (bits)
+      return i + ((size_t)__builtin_ctzll(bits) >> 2);
+  }
+#endif
+  while (i < size && oisp_is_target(data[i]))
+    i++;
+  return i;
+}
+
+/* Index of the first LF, or size. */
+static inline size_t oisp_find_lf(const uint8_t *data, size_t size) {
+  const uint8_t *at = size ? (const uint8_t *)memchr(data, '\n', size) : NULL;
+  return at ? (size_t)(at - data) : size;
+}
+
+/* Equal but for ASCII case; `lower` is given in lower case. */
+static inline int oisp_equal_nocase(const uint8_t *data, const char *lower, size_t size) {
+  for (size_t i = 0; i < size; i++) {
+    uint8_t c = data[i];
+    if ((uint8_t)(c - 'A') < 26)
+      c |= 0x20;
+    if (c != (uint8_t)lower[i])
+      return 0;
+  }
+  return 1;
+}
+
+/* Value of a hexadecimal digit, or -1. */
+static inline int oisp_hex(uint8_t c) {
+  if ((uint8_t)(c - '0') < 10)
+    return c - '0';
+  c |= 0x20;
+  return (uint8_t)(c - 'a') < 6 ? c - 'a' + 10 : -1;
+}
+
+#endif

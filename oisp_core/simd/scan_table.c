@@ -1,0 +1,264 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The scanning functions of oisp/scan.h: one scalar twin that is the definition, and vector forms that must equal it byte
+ * for byte (tests/unit/simd runs them against each other over lengths, alignments and a guard page).
+ *
+ * The library is built for the baseline of its architecture; the AVX2 forms carry a target attribute and are only reached
+ * when the processor says that it has them. SSE2 is part of x86-64, NEON of AArch64.
+ *
+ * Nothing reads outside [data, data + size): where at least one vector fits, the tail is one more vector that ends at the
+ * last byte (it overlaps bytes already looked at, which cannot matter: they did not match); below that the narrower form.
+ */
+#include "oisp/scan.h"
+#include <string.h>
+
+/* ---- the definition -------------------------------------------------------------------------------------------------- */
+
+static inline int is_eol(uint8_t c) { return c == '\n' || c == '\r'; }
+static inline int is_string_stop(uint8_t c) { return c == '"' || c == '\\' || c < 0x20 || c >= 0x80; }
+static inline int is_quote(uint8_t c) { return c == '"' || c == '\\' || c < 0x20; }
+static inline int is_structure(uint8_t c) { return c == '"' || c == '{' || c == '}' || c == '[' || c == ']'; }
+
+static size_t scalar_find(const uint8_t *data, size_t size, uint8_t byte) {
+  size_t i = 0;
+  while (i < size && data[i] != byte)
+    i++;
+  return i;
+}
+
+#define SCALAR(name, predicate)                                  \
+  static size_t scalar_##name(const uint8_t *data, size_t size) { \
+    size_t i = 0;                                                 \
+    while (i < size && !predicate(data[i]))                       \
+      i++;                                                        \
+    return i;                                                     \
+  }
+SCALAR(find_eol, is_eol)
+SCALAR(find_string_stop, is_string_stop)
+SCALAR(find_quote, is_quote)
+SCALAR(find_structure, is_structure)
+
+/* Length of the sequence that starts at `at` (a byte >= 0x80), 0 if it is not valid or not whole: RFC 3629 section 4. */
+static inline size_t utf8_sequence(const uint8_t *at, size_t size) {
+  uint8_t lead = at[0];
+  if (lead < 0xC2)
+    return 0;
+  if (lead < 0xE0)
+    return size >= 2 && (at[1] & 0xC0) == 0x80 ? 2 : 0;
+  if (lead < 0xF0) {
+    if (size < 3 || (at[1] & 0xC0) != 0x80 || (at[2] & 0xC0) != 0x80)
+      return 0;
+    if (lead == 0xE0 && at[1] < 0xA0) /* overlong */
+      return 0;
+    return lead == 0xED && at[1] >= 0xA0 ? 0 : 3; /* surrogate */
+  }
+  if (lead > 0xF4 || size < 4 || (at[1] & 0xC0) != 0x80 || (at[2] & 0xC0) != 0x80 || (at[3] & 0xC0) != 0x80)
+    return 0;
+  if (lead == 0xF0 && at[1] < 0x90) /* overlong */
+    return 0;
+  return lead == 0xF4 && at[1] >= 0x90 ? 0 : 4; /* above U+10FFFF */
+}
+
+static size_t scalar_utf8_prefix(const uint8_t *data, size_t size) {
+  size_t i = 0;
+  while (i < size) {
+    size_t n = data[i] < 0x80 ? 1 : utf8_sequence(data + i, size - i);
+    if (n == 0)
+      break;
+    i += n;
+  }
+  return i;
+}
+
+static size_t scalar_utf8_count(const uint8_t *data, size_t size) {
+  size_t count = 0;
+  for (size_t i = 0; i < size; i++)
+    count += (data[i] & 0xC0) != 0x80;
+  return count;
+}
+
+static const oisp_scan scalar_table = {
+    "scalar",           scalar_find,        scalar_find_eol,   scalar_find_string_stop,
+    scalar_find_quote,  scalar_find_structure, scalar_utf8_prefix, scalar_utf8_count,
+};
+
+/* ---- vector forms: one body, given a vector type by macros ------------------------------------------------------------- */
+
+/* FINDER(isa, name, MASK): the index of the first byte for which MASK (an expression in v, a vector) is set. */
+#define FINDER_BODY(ISA, NARROW, MASK)                                 \
+  {                                                                    \
+    if (size < ISA##_WIDTH)                                            \
+      return NARROW;                                                   \
+    size_t i = 0;                                                      \
+    for (; i + ISA##_WIDTH <= size; i += ISA##_WIDTH) {                \
+      ISA##_vector v = ISA##_load(data + i);                           \
+      ISA##_bits bits = ISA##_mask(MASK);                              \
+      if (bits)                                                        \
+        return i + ISA##_first(bits);                                  \
+    }                                                                  \
+    if (i == size)                                                     \
+      return size;                                                     \
+    ISA##_vector v = ISA##_load(data + size - ISA##_WIDTH);            \
+    ISA##_bits bits = ISA##_mask(MASK);                                \
+    return bits ? size - ISA##_WIDTH + ISA##_first(bits) : size;       \
+  }
+
+#define EOL_MASK(ISA) ISA##_or(ISA##_eq(v, '\n'), ISA##_eq(v, '\r'))
+#define QUOTE_MASK(ISA) ISA##_or(ISA##_or(ISA##_eq(v, '"'), ISA##_eq(v, '\\')), ISA##_below(v, 0x20))
+#define STOP_MASK(ISA) ISA##_or(QUOTE_MASK(ISA), ISA##_high(v))
+/* '[' | 0x20 is '{', ']' | 0x20 is '}': two compares for four bytes, exact because no other byte folds onto them. */
+#define STRUCTURE_MASK(ISA) \
+  ISA##_or(ISA##_eq(v, '"'), ISA##_or(ISA##_eq(ISA##_fold(v), '{'), ISA##_eq(ISA##_fold(v), '}')))
+
+/* The ASCII runs by vectors, each other sequence by the twin. */
+#define PREFIX_BODY(ISA, FIND_HIGH)                           \
+  {                                                           \
+    size_t i = 0;                                             \
+    for (;;) {                                                \
+      i += FIND_HIGH(data + i, size - i);                     \
+      while (i < size && data[i] >= 0x80) {                   \
+        size_t n = utf8_sequence(data + i, size - i);         \
+        if (n == 0)                                           \
+          return i;                                           \
+        i += n;                                               \
+      }                                                       \
+      if (i == size)                                          \
+        return i;                                             \
+    }                                                         \
+  }
+
+static inline size_t scalar_find_high(const uint8_t *data, size_t size) {
+  size_t i = 0;
+  while (i < size && data[i] < 0x80)
+    i++;
+  return i;
+}
+
+#define FINDERS(ISA, TARGET, NARROW)                                                                   \
+  TARGET static size_t ISA##_find(const uint8_t *data, size_t size, uint8_t byte)                      \
+      FINDER_BODY(ISA, NARROW##_find(data, size, byte), ISA##_eq(v, (char)byte))                       \
+  TARGET static size_t ISA##_find_eol(const uint8_t *data, size_t size)                                \
+      FINDER_BODY(ISA, NARROW##_find_eol(data, size), EOL_MASK(ISA))                                   \
+  TARGET static size_t ISA##_find_string_stop(const uint8_t *data, size_t size)                        \
+      FINDER_BODY(ISA, NARROW##_find_string_stop(data, size), STOP_MASK(ISA))                          \
+  TARGET static size_t ISA##_find_quote(const uint8_t *data, size_t size)                              \
+      FINDER_BODY(ISA, NARROW##_find_quote(data, size), QUOTE_MASK(ISA))                               \
+  TARGET static size_t ISA##_find_structure(const uint8_t *data, size_t size)                          \
+      FINDER_BODY(ISA, NARROW##_find_structure(data, size), STRUCTURE_MASK(ISA))                       \
+  TARGET static size_t ISA##_find_high(const uint8_t *data, size_t size)                               \
+      FINDER_BODY(ISA, NARROW##_find_high(data, size), ISA##_high(v))
+
+#define TABLE(ISA)                                                                                     \
+  static const oisp_scan ISA##_table = {                                                               \
+      #ISA,           ISA##_find,           ISA##_find_eol,     ISA##_find_string_stop,                \
+      ISA##_find_quote, ISA##_find_structure, ISA##_utf8_prefix, ISA##_utf8_count,                     \
+  };
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#define sse2_WIDTH 16
+typedef __m128i sse2_vector;
+typedef uint32_t sse2_bits;
+#define sse2_load(at) _mm_loadu_si128((const __m128i *)(at))
+#define sse2_eq(v, c) _mm_cmpeq_epi8(v, _mm_set1_epi8(c))
+#define sse2_or(a, b) _mm_or_si128(a, b)
+#define sse2_below(v, c) _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8((c)-1)), v)
+#define sse2_high(v) (v) /* movemask takes the top bits, and only those */
+#define sse2_fold(v) _mm_or_si128(v, _mm_set1_epi8(0x20))
+#define sse2_mask(m) (uint32_t) _mm_movemask_epi8(m)
+#define sse2_first(bits) (size_t) __builtin_ctz(bits)
+FINDERS(sse2, , scalar)
+
+static size_t sse2_utf8_prefix(const uint8_t *data, size_t size) PREFIX_BODY(sse2, sse2_find_high)
+
+static size_t sse2_utf8_count(const uint8_t *data, size_t size) {
+  size_t count = 0, i = 0;
+  const __m128i last = _mm_set1_epi8((char)0xBF); /* as signed bytes a continuation is <= 0xBF = -65 */
+  for (; i + 16 <= size; i += 16)
+    count += (size_t)__builtin_popcount((uint32_t)_mm_movemask_epi8(_mm_cmpgt_epi8(sse2_load(data + i), last)));
+  return count + scalar_utf8_count(data + i, size - i);
+}
+TABLE(sse2)
+
+#define AVX2 __attribute__((target("avx2,bmi,popcnt")))
+#define avx2_WIDTH 32
+typedef __m256i avx2_vector;
+typedef uint32_t avx2_bits;
+#define avx2_load(at) _mm256_loadu_si256((const __m256i *)(at))
+#define avx2_eq(v, c) _mm256_cmpeq_epi8(v, _mm256_set1_epi8(c))
+#define avx2_or(a, b) _mm256_or_si256(a, b)
+#define avx2_below(v, c) _mm256_cmpeq_epi8(_mm256_min_epu8(v, _mm256_set1_epi8((c)-1)), v)
+#define avx2_high(v) (v)
+#define avx2_fold(v) _mm256_or_si256(v, _mm256_set1_epi8(0x20))
+#define avx2_mask(m) (uint32_t) _mm256_movemask_epi8(m)
+#define avx2_first(bits) (size_t) __builtin_ctz(bits)
+FINDERS(avx2, AVX2, sse2)
+
+AVX2 static size_t avx2_utf8_prefix(const uint8_t *data, size_t size) PREFIX_BODY(avx2, avx2_find_high)
+
+AVX2 static size_t avx2_utf8_count(const uint8_t *data, size_t size) {
+  size_t count = 0, i = 0;
+  const __m256i last = _mm256_set1_epi8((char)0xBF);
+  for (; i + 32 <= size; i += 32)
+    count += (size_t)__builtin_popcount((uint32_t)_mm256_movemask_epi8(_mm256_cmpgt_epi8(avx2_load(data + i), last)));
+  return count + scalar_utf8_count(data + i, size - i);
+}
+TABLE(avx2)
+
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+
+#define neon_WIDTH 16
+typedef uint8x16_t neon_vector;
+typedef uint64_t neon_bits; /* four bits a byte: AArch64 has no movemask, the narrowing shift is its short form */
+#define neon_load(at) vld1q_u8(at)
+#define neon_eq(v, c) vceqq_u8(v, vdupq_n_u8((uint8_t)(c)))
+#define neon_or(a, b) vorrq_u8(a, b)
+#define neon_below(v, c) vcltq_u8(v, vdupq_n_u8(c))
+#define neon_high(v) vcgeq_u8(v, vdupq_n_u8(0x80))
+#define neon_fold(v) vorrq_u8(v, vdupq_n_u8(0x20))
+#define neon_mask(m) vget_lane_u64(vreinterpret_u64_u8(vshrn_n_u16(vreinterpretq_u16_u8(m), 4)), 0)
+#define neon_first(bits) ((size_t)__builtin_ctzll(bits) >> 2)
+FINDERS(neon, , scalar)
+
+static size_t neon_utf8_prefix(const uint8_t *data, size_t size) PREFIX_BODY(neon, neon_find_high)
+
+static size_t neon_utf8_count(const uint8_t *data, size_t size) {
+  size_t count = 0, i = 0;
+  for (; i + 16 <= size; i += 16) {
+    int8x16_t v = vreinterpretq_s8_u8(neon_load(data + i));
+    count += vaddvq_u8(vshrq_n_u8(vcgtq_s8(v, vdupq_n_s8(-65)), 7));
+  }
+  return count + scalar_utf8_count(data + i, size - i);
+}
+TABLE(neon)
+#endif
+
+/* ---- the choice ---------------------------------------------------------------------------------------------------------- */
+
+const oisp_scan *oisp_scan_named(const char *name) {
+  if (strcmp(name, "scalar") == 0)
+    return &scalar_table;
+#if defined(__x86_64__)
+  if (strcmp(name, "sse2") == 0)
+    return &sse2_table;
+  __builtin_cpu_init();
+  if (strcmp(name, "avx2") == 0 && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi"))
+    return &avx2_table;
+#elif defined(__aarch64__)
+  if (strcmp(name, "neon") == 0)
+    return &neon_table;
+#endif
+  return NULL;
+}
+
+const oisp_scan *oisp_scan_best(void) {
+  static const char *const order[] = {"avx2", "neon", "sse2", "scalar"};
+  for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
+    const oisp_scan *table = oisp_scan_named(order[i]);
+    if (table != NULL)
+      return table;
+  }
+  return &scalar_table;
+}
