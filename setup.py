@@ -23,6 +23,7 @@ EXTENSIONS: dict[str, list[str]] = {
     "oisp_core.simd.scan": ["oisp_core/simd/scan_table.c"],
     "oisp_core.reassemble.http1": [],
     "oisp_core.reassemble.sse": [],
+    "oisp_core.reassemble.sniff": [],
     "oisp_core.match.automaton": [],
     "oisp_core.match.rules": [],
     "oisp_core.decode.jsonscan": [],
