@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Aho-Corasick, search form: finds any of many byte patterns in one pass. See automaton.pyi for the promise.
+
+It is not a regex engine and it never builds a table: `trie.py` does, and `_load` checks what it is given, so that a table
+from a cache file can be wrong but never lead outside of it.
+
+A step depends on the step before it, so one scan is bound by the latency of a load, not by what the machine could do. Long
+data is therefore cut into blocks of four lanes that are walked in turns. A lane that starts in the middle begins `longest`
+bytes earlier, from the root: no state can remember more than that, so it arrives at its first byte in the very state that
+the whole scan would be in. What lanes find is noted per lane and reported lane after lane: the order is that of one scan.
+"""
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
+from cpython.list cimport PyList_New, PyList_SET_ITEM
+from cpython.ref cimport Py_INCREF
+from libc.stdint cimport UINT32_MAX, uint8_t, uint32_t, uintptr_t
+from libc.stdlib cimport free, qsort, realloc
+from libc.string cimport memcpy
+
+import numpy as np
+
+from oisp_core.match import trie
+
+__all__ = ["Automaton"]
+
+cdef enum:
+    LANE = 1024           # bytes of a lane: what it can note, at one match per byte, fits on the stack
+    LANE_MIN = 96         # below this a lane does not pay for its beginning
+    LANE_LONGEST = 256    # patterns longer than this are scanned in one lane
+    GIL_BYTES = 65536     # a scan longer than this lets other threads run
+
+
+cdef struct Hit:
+    uint32_t state
+    uint32_t at
+
+
+cdef inline bint report(const oisp_automaton* a, uint32_t state, size_t end, oisp_match_sink sink, void* context) noexcept nogil:
+    """Everything that ends at `end` in match state `state`."""
+    cdef uint32_t row = (state - a.first_match) // a.classes_count
+    cdef uint32_t i, pattern
+    for i in range(a.out_start[row], a.out_start[row + 1]):
+        pattern = a.outputs[i]
+        # In a table of our own making this always holds; one from a file may say otherwise.
+        if a.lengths[pattern] > end:
+            continue
+        if not sink(context, pattern, end - a.lengths[pattern], end):
+            return 0
+    return 1
+
+
+cdef inline bint scan_one(const oisp_automaton* a, const uint8_t* data, size_t begin, size_t end, uint32_t* state,
+                          oisp_match_sink sink, void* context) noexcept nogil:
+    cdef uint32_t s = state[0]
+    cdef uint32_t first = a.first_match
+    cdef const uint32_t* following = a.next
+    cdef const uint8_t* classes = oisp_automaton_classes(a)
+    cdef size_t i
+    for i in range(begin, end):
+        s = following[s + classes[data[i]]]
+        if s >= first:
+            if not report(a, s, i + 1, sink, context):
+                return 0
+    state[0] = s
+    return 1
+
+
+cdef inline uint32_t warm(const oisp_automaton* a, const uint8_t* data, size_t begin) noexcept nogil:
+    """The state in which a scan of everything before `begin` would be."""
+    cdef size_t i
+    cdef uint32_t s = 0
+    for i in range(begin - a.longest if begin > a.longest else 0, begin):
+        s = a.next[s + a.classes[data[i]]]
+    return s
+
+
+cdef bint scan_lanes(const oisp_automaton* a, const uint8_t* data, size_t begin, size_t lane, uint32_t* state,
+                     oisp_match_sink sink, void* context) noexcept nogil:
+    """Four lanes of `lane` bytes from `begin` on."""
+    cdef Hit[4][LANE] hits
+    cdef uint32_t[4] counts
+    cdef const uint8_t* p0 = data + begin
+    cdef const uint8_t* p1 = p0 + lane
+    cdef const uint8_t* p2 = p1 + lane
+    cdef const uint8_t* p3 = p2 + lane
+    cdef uint32_t s0 = state[0]
+    cdef uint32_t s1 = warm(a, data, begin + lane)
+    cdef uint32_t s2 = warm(a, data, begin + 2 * lane)
+    cdef uint32_t s3 = warm(a, data, begin + 3 * lane)
+    cdef uint32_t first = a.first_match
+    cdef const uint32_t* following = a.next
+    cdef const uint8_t* classes = oisp_automaton_classes(a)
+    cdef uint32_t n0 = 0, n1 = 0, n2 = 0, n3 = 0
+    cdef uint32_t i, k
+    for i in range(<uint32_t>lane):
+        s0 = following[s0 + classes[p0[i]]]
+        s1 = following[s1 + classes[p1[i]]]
+        s2 = following[s2 + classes[p2[i]]]
+        s3 = following[s3 + classes[p3[i]]]
+        if (s0 >= first) | (s1 >= first) | (s2 >= first) | (s3 >= first):
+            if s0 >= first:
+                hits[0][n0].state = s0
+                hits[0][n0].at = i + 1
+                n0 += 1
+            if s1 >= first:
+                hits[1][n1].state = s1
+                hits[1][n1].at = i + 1
+                n1 += 1
+            if s2 >= first:
+                hits[2][n2].state = s2
+                hits[2][n2].at = i + 1
+                n2 += 1
+            if s3 >= first:
+                hits[3][n3].state = s3
+                hits[3][n3].at = i + 1
+                n3 += 1
+    state[0] = s3
+    counts[0] = n0
+    counts[1] = n1
+    counts[2] = n2
+    counts[3] = n3
+    for k in range(4):
+        for i in range(counts[k]):
+            if not report(a, hits[k][i].state, begin + k * lane + hits[k][i].at, sink, context):
+                return 0
+    return 1
+
+
+cdef bint automaton_scan(const oisp_automaton* a, const uint8_t* data, size_t size, oisp_match_sink sink, void* context) noexcept nogil:
+    cdef size_t at = 0
+    cdef size_t lane
+    cdef uint32_t state = 0
+    if a.states == 0:
+        return 1
+    if a.longest <= LANE_LONGEST:
+        while True:
+            lane = (size - at) // 4
+            if lane > LANE:
+                lane = LANE
+            if lane < LANE_MIN or lane < 2 * a.longest:
+                break
+            if not scan_lanes(a, data, at, lane, &state, sink, context):
+                return 0
+            at += 4 * lane
+    return scan_one(a, data, at, size, &state, sink, context)
+
+
+cdef uint32_t automaton_prefix(const oisp_automaton* a, const uint8_t* data, size_t size) noexcept nogil:
+    cdef uint32_t s = 0
+    cdef uint32_t best = UINT32_MAX
+    cdef uint32_t row, i
+    cdef size_t at
+    if a.states == 0:
+        return best
+    if size > a.longest:
+        size = a.longest
+    for at in range(size):
+        s = a.next[s + a.classes[data[at]]]
+        if s >= a.first_match:
+            row = (s - a.first_match) // a.classes_count
+            for i in range(a.out_start[row], a.out_start[row + 1]):
+                if a.lengths[a.outputs[i]] == at + 1:  # begins where data begins
+                    best = a.outputs[i]
+    return best
+
+
+# What a scan from Python collects. Kept on the stack until it is more than a few.
+cdef struct Found:
+    oisp_match* at
+    uint32_t count
+    uint32_t capacity
+    bint heap
+    bint failed
+
+
+cdef int collect(void* context, uint32_t pattern, size_t start, size_t end) noexcept nogil:
+    cdef Found* found = <Found*>context
+    cdef oisp_match* grown
+    if found.count == found.capacity:
+        grown = <oisp_match*>realloc(found.at if found.heap else NULL, 2 * <size_t>found.capacity * sizeof(oisp_match))
+        if grown == NULL:
+            found.failed = 1
+            return 0
+        if not found.heap:
+            memcpy(grown, found.at, found.count * sizeof(oisp_match))
+        found.at = grown
+        found.heap = 1
+        found.capacity *= 2
+    found.at[found.count].pattern = pattern
+    found.at[found.count].start = <uint32_t>start
+    found.at[found.count].end = <uint32_t>end
+    found.count += 1
+    return 1
+
+
+cdef int by_start(const void* left, const void* right) noexcept nogil:
+    """By start, then the longer first, then the lower number."""
+    cdef const oisp_match* x = <const oisp_match*>left
+    cdef const oisp_match* y = <const oisp_match*>right
+    if x.start != y.start:
+        return 1 if x.start > y.start else -1
+    if x.end != y.end:
+        return 1 if x.end < y.end else -1
+    return (x.pattern > y.pattern) - (x.pattern < y.pattern)
+
+
+cdef void keep_leftmost(Found* found) noexcept nogil:
+    """Of matches that overlap keep the one that begins first; of those that begin together the longest."""
+    cdef uint32_t i, kept = 0, end = 0
+    qsort(found.at, found.count, sizeof(oisp_match), by_start)
+    for i in range(found.count):
+        if found.at[i].start >= end:
+            end = found.at[i].end
+            found.at[kept] = found.at[i]
+            kept += 1
+    found.count = kept
+
+
+cdef list as_list(const Found* found):
+    cdef list out = PyList_New(found.count)
+    cdef uint32_t i
+    for i in range(found.count):
+        item = (found.at[i].pattern, found.at[i].start, found.at[i].end)
+        Py_INCREF(item)
+        PyList_SET_ITEM(out, i, item)
+    return out
+
+
+cdef class Automaton:
+    def __init__(self, patterns, *, ignore_case=True, matches="all"):
+        self.patterns = [p.encode() if isinstance(p, str) else bytes(p) for p in patterns]
+        self._options(ignore_case, matches)
+        self._load(trie.build(self.patterns, bool(ignore_case)))
+
+    def _options(self, ignore_case, matches):
+        if matches not in ("all", "leftmost"):
+            raise ValueError(f"matches: expected one of all, leftmost; got {matches!r}")
+        self.ignore_case = bool(ignore_case)
+        self.leftmost = matches == "leftmost"
+
+    @classmethod
+    def from_arrays(cls, patterns, arrays, *, ignore_case=True, matches="all"):
+        cdef Automaton self = cls.__new__(cls)
+        self.patterns = [bytes(p) for p in patterns]
+        self._options(ignore_case, matches)
+        self._load(arrays)
+        return self
+
+    def to_arrays(self):
+        return dict(self.owner)
+
+    def __len__(self):
+        return len(self.patterns)
+
+    def _load(self, arrays):
+        """Checks every number that a scan would follow, then points the table at the arrays (which are kept)."""
+        kept = {name: np.ascontiguousarray(arrays[name], dtype=np.uint8 if name == "classes" else np.uint32)
+                for name in ("next", "classes", "out_start", "outputs", "lengths")}
+        trie.check(kept, [len(p) for p in self.patterns])
+        for array in kept.values():
+            array.setflags(write=False)
+        classes_count = int(kept["classes"].max()) + 1
+        states = len(kept["next"]) // classes_count
+        self.owner = kept
+        self.table.next = <const uint32_t*><uintptr_t>kept["next"].ctypes.data
+        self.table.out_start = <const uint32_t*><uintptr_t>kept["out_start"].ctypes.data
+        self.table.outputs = <const uint32_t*><uintptr_t>kept["outputs"].ctypes.data
+        self.table.lengths = <const uint32_t*><uintptr_t>kept["lengths"].ctypes.data
+        memcpy(self.table.classes, <const void*><uintptr_t>kept["classes"].ctypes.data, 256)
+        self.table.classes_count = classes_count
+        self.table.states = states
+        self.table.first_match = (states - (len(kept["out_start"]) - 1)) * classes_count
+        self.table.patterns = len(self.patterns)
+        self.table.longest = max((len(p) for p in self.patterns), default=0)
+
+    def scan(self, data):
+        cdef Py_buffer view
+        cdef Found found
+        cdef oisp_match[64] first
+        found.at = first
+        found.count = 0
+        found.capacity = 64
+        found.heap = 0
+        found.failed = 0
+        if PyBytes_CheckExact(data):
+            self._scan(<const uint8_t*>PyBytes_AS_STRING(data), PyBytes_GET_SIZE(data), &found)
+        else:
+            PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+            self._scan(<const uint8_t*>view.buf, view.len, &found)
+            PyBuffer_Release(&view)
+        try:
+            if found.failed:
+                raise MemoryError
+            return as_list(&found)
+        finally:
+            if found.heap:
+                free(found.at)
+
+    cdef void _scan(self, const uint8_t* data, size_t size, void* context):
+        cdef Found* found = <Found*>context
+        if size > UINT32_MAX:
+            size = UINT32_MAX
+        if size > GIL_BYTES:
+            with nogil:
+                automaton_scan(&self.table, data, size, collect, found)
+        else:
+            automaton_scan(&self.table, data, size, collect, found)
+        if self.leftmost and found.count > 1:
+            keep_leftmost(found)
