@@ -1,0 +1,342 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The compiled form of semconv/providers: flat tables that match/rules.pyx walks. `match/compile.py` writes them as numpy
+ * arrays of these very structs, `Registry` checks every index and offset in them once, and nothing changes them after.
+ *
+ * Numbers that stand for a thing (provider, dialect, shape, terminal, variant) are 1-based, 0 is "none". `at` and `size` are
+ * a slice of the pool. Tables that are probed by hash have a power of two of slots, at most half of them in use; an empty
+ * slot ends the probe.
+ */
+#ifndef OISP_RULES_H
+#define OISP_RULES_H
+
+#include "automaton.h"
+#include "verdict.h"
+#include <string.h>
+
+/* A host, or the literal end of a host pattern (from a dot on); its links are the patterns that end like this. */
+typedef struct oisp_rule_host {
+  uint32_t hash;
+  uint32_t at;
+  uint32_t size;
+  uint32_t first; /* into links */
+  uint32_t count; /* 0: empty slot */
+} oisp_rule_host;
+
+enum oisp_link_flag {
+  OISP_LINK_NEVER = 1 /* this host is never AI */
+};
+
+typedef struct oisp_rule_link {
+  uint32_t at; /* what has to stand before the suffix, with OISP_GLOB_* bytes; size 0: nothing */
+  uint32_t size;
+  uint16_t port; /* 0: any */
+  uint16_t provider;
+  uint8_t flags;
+  uint8_t account_type;
+  uint16_t reserved;
+} oisp_rule_link;
+
+/* Bytes in globs that no host or path holds. */
+#define OISP_GLOB_REGION 1 /* one or more bytes without a dot, kept as the region */
+#define OISP_GLOB_LABEL 2  /* one or more bytes without a dot */
+#define OISP_GLOB_MANY 3   /* one or more bytes */
+#define OISP_GLOB_REST 4   /* any number of bytes */
+
+/* Paths are a trie of tokens, read from the end of the path to its start. */
+typedef struct oisp_rule_edge {
+  uint32_t hash; /* of the token, seeded with the parent */
+  uint32_t parent;
+  uint32_t child; /* 0: empty slot (the root is nobody's child) */
+  uint32_t at;
+  uint32_t size;
+} oisp_rule_edge;
+
+typedef struct oisp_rule_node {
+  uint32_t any;        /* child for any one token, 0 none */
+  uint32_t glob_first; /* children for tokens that begin or end in a certain way */
+  uint16_t glob_count;
+  uint16_t terminal;
+} oisp_rule_node;
+
+typedef struct oisp_rule_token_glob {
+  uint32_t child;
+  uint32_t prefix;
+  uint32_t prefix_size;
+  uint32_t suffix;
+  uint32_t suffix_size;
+} oisp_rule_token_glob;
+
+/* A whole path pattern. Positions of captures count tokens from the end, 1-based. */
+typedef struct oisp_rule_terminal {
+  uint32_t rules_first; /* rules of providers at this path, sorted by provider */
+  uint32_t gates_first; /* into gates: what to try, in order, when the host is unknown */
+  uint16_t rules_count;
+  uint16_t gates_count;
+  uint16_t rank; /* of two patterns that fit, the higher one is the more specific */
+  uint8_t anchored; /* the pattern is the whole path */
+  uint8_t model_from; /* the outer token of the model's name, 0 none */
+  uint8_t model_to;   /* the inner one */
+  uint8_t region;
+  uint8_t project;
+  uint8_t organization;
+} oisp_rule_terminal;
+
+enum oisp_rule_flag {
+  OISP_RULE_WEBSOCKET = 1, /* a WebSocket handshake */
+  OISP_RULE_GRPC = 2,      /* content-type application/grpc */
+  OISP_RULE_ALONE = 4,     /* behind an unknown host the path is enough, because no other API has it */
+  OISP_RULE_NOT_AI = 8,    /* known, and not AI: model lists and the like */
+  OISP_RULE_ANY_PATH = 16  /* may stand at any path, if a header or the protocol hints at it */
+};
+
+enum oisp_rule_method {
+  OISP_METHOD_GET = 1,
+  OISP_METHOD_POST = 2,
+  OISP_METHOD_PUT = 4,
+  OISP_METHOD_PATCH = 8,
+  OISP_METHOD_DELETE = 16,
+  OISP_METHOD_OTHER = 32
+};
+
+typedef struct oisp_rule {
+  uint32_t name; /* the endpoint's key in its file */
+  uint32_t name_size;
+  uint16_t provider;
+  uint16_t dialect;
+  uint16_t shape;
+  uint16_t terminal;
+  uint16_t variant_first;
+  uint8_t variant_count;
+  uint8_t kind;
+  uint8_t request_type;
+  uint8_t methods;
+  uint8_t flags;
+  uint8_t reserved;
+} oisp_rule;
+
+/* The same endpoint, but another kind: chosen by the model in the path, or by the body. */
+typedef struct oisp_rule_variant {
+  uint32_t at; /* glob over the model, size 0: no matter */
+  uint32_t size;
+  uint16_t shape;
+  uint16_t dialect;
+  uint8_t kind;
+  uint8_t request_type;
+  uint16_t reserved;
+} oisp_rule_variant;
+
+/* What a body has to look like. Terms of `all`, `any`, `none` follow each other. */
+typedef struct oisp_rule_shape {
+  uint32_t first;
+  uint16_t all;
+  uint16_t any;
+  uint16_t none;
+  uint16_t model;    /* node that names the model, 0 none */
+  uint8_t multipart; /* terms are names of form fields: numbers of patterns of the form automaton */
+  uint8_t answers;   /* bits of enum oisp_answer: content types that the response may have, 0 any */
+  uint16_t reserved;
+} oisp_rule_shape;
+
+enum oisp_answer { OISP_ANSWER_JSON = 1, OISP_ANSWER_SSE = 2, OISP_ANSWER_NDJSON = 4, OISP_ANSWER_OTHER = 8 };
+
+enum oisp_json_type {
+  OISP_JSON_STRING = 1,
+  OISP_JSON_NUMBER = 2,
+  OISP_JSON_BOOL = 4,
+  OISP_JSON_NULL = 8,
+  OISP_JSON_OBJECT = 16,
+  OISP_JSON_ARRAY = 32
+};
+
+typedef struct oisp_rule_term {
+  uint16_t node;
+  uint8_t types; /* bits of enum oisp_json_type */
+  uint8_t reserved;
+} oisp_rule_term;
+
+/* Keys of bodies that any shape asks for, as a trie; node 0 is the document. */
+typedef struct oisp_rule_key_edge {
+  uint32_t hash; /* of the key, seeded with the parent */
+  uint32_t at;
+  uint32_t size;
+  uint16_t parent;
+  uint16_t child; /* 0: empty slot */
+} oisp_rule_key_edge;
+
+typedef struct oisp_rule_key_node {
+  uint16_t items; /* node of the array's items, 0 none */
+  uint16_t test_first;
+  uint16_t test_count;
+  uint16_t reserved;
+} oisp_rule_key_node;
+
+enum oisp_test { OISP_TEST_EQUAL = 1, OISP_TEST_PREFIX = 2, OISP_TEST_CONTAINS = 3 };
+
+/* A test of a string value; it counts as seen under a node of its own. */
+typedef struct oisp_rule_key_test {
+  uint32_t at;
+  uint32_t size;
+  uint16_t node;
+  uint8_t mode;
+  uint8_t reserved;
+} oisp_rule_key_test;
+
+enum oisp_header_action {
+  OISP_HEADER_AUTHORIZATION = 1, /* scheme and credential */
+  OISP_HEADER_CREDENTIAL = 2,    /* the bare credential */
+  OISP_HEADER_ORGANIZATION = 4,
+  OISP_HEADER_PROJECT = 8,
+  OISP_HEADER_SIGNAL = 16,
+  OISP_HEADER_CONTENT_TYPE = 32,
+  OISP_HEADER_UPGRADE = 64,
+  OISP_HEADER_SUBPROTOCOL = 128,
+  OISP_HEADER_COOKIE = 256
+};
+
+typedef struct oisp_rule_header {
+  uint32_t hash;
+  uint32_t at;
+  uint32_t size; /* 0: empty slot */
+  uint32_t signal_first;
+  uint16_t signal_count;
+  uint16_t actions;
+} oisp_rule_header;
+
+enum oisp_signal_mode { OISP_SIGNAL_PRESENT = 0, OISP_SIGNAL_EQUAL = 1, OISP_SIGNAL_PREFIX = 2, OISP_SIGNAL_CONTAINS = 3 };
+/* bits */
+enum oisp_signal_where { OISP_SIGNAL_REQUEST = 1, OISP_SIGNAL_RESPONSE = 2, OISP_SIGNAL_GATEWAY = 4 };
+
+typedef struct oisp_rule_signal {
+  uint32_t at;
+  uint32_t size;
+  uint16_t provider; /* whom it speaks of, 0: it only says that it is worth to look at the body */
+  uint8_t mode;
+  uint8_t where;
+} oisp_rule_signal;
+
+/* A credential's first bytes. */
+typedef struct oisp_rule_key {
+  uint8_t prefix[16];
+  uint8_t size;
+  uint8_t auth_type;
+  uint8_t account_type;
+  uint8_t aws; /* prefix is a service in an AWS credential scope */
+  uint16_t provider; /* who gives such keys, 0 several */
+  uint16_t reserved;
+} oisp_rule_key;
+
+typedef struct oisp_rule_provider {
+  uint32_t id;
+  uint32_t id_size;
+  uint32_t key_first; /* its own key prefixes */
+  uint16_t key_count;
+  uint8_t name; /* contract enum provider.name */
+  uint8_t auth_type; /* of a credential in no known shape, 0 unknown */
+} oisp_rule_provider;
+
+/* A query parameter that carries a credential. */
+typedef struct oisp_rule_query {
+  uint32_t at;
+  uint32_t size;
+} oisp_rule_query;
+
+/* A port of the loopback or of a private network that only names the provider, once path and body have shown AI. */
+typedef struct oisp_rule_port {
+  uint16_t port;
+  uint16_t provider;
+} oisp_rule_port;
+
+typedef struct oisp_rules {
+  const uint8_t *pool;
+  const oisp_rule_host *hosts;
+  const oisp_rule_host *suffixes;
+  const oisp_rule_link *links;
+  const oisp_rule_edge *edges;
+  const oisp_rule_node *nodes;
+  const oisp_rule_token_glob *globs;
+  const oisp_rule_terminal *terminals;
+  const oisp_rule *rules;
+  const oisp_rule_variant *variants;
+  const uint16_t *gates;
+  const oisp_rule_shape *shapes;
+  const oisp_rule_term *terms;
+  const oisp_rule_key_edge *key_edges;
+  const oisp_rule_key_node *key_nodes;
+  const oisp_rule_key_test *key_tests;
+  const oisp_rule_header *headers;
+  const oisp_rule_signal *signals;
+  const oisp_rule_key *keys;
+  const oisp_rule_provider *providers;
+  const oisp_rule_port *ports;
+  const oisp_rule_query *queries;
+  const uint16_t *any_gates; /* rules that may stand at any path */
+  const uint16_t *value_signals; /* signal of each pattern of `values` */
+  const oisp_automaton *values; /* what header values may contain */
+  const oisp_automaton *fields; /* names of multipart form fields */
+  uint64_t header_filter[4]; /* a bit for each (size, first, last) of a header name that matters */
+  uint32_t hosts_mask;
+  uint32_t suffixes_mask;
+  uint32_t edges_mask;
+  uint32_t key_edges_mask;
+  uint32_t headers_mask;
+  uint32_t keys_count;
+  uint32_t providers_count;
+  uint32_t ports_count;
+  uint32_t queries_count;
+  uint32_t any_gates_count;
+  uint32_t reserved;
+  uint32_t key_nodes_count;
+  uint32_t rules_count;
+  uint32_t terminals_count;
+} oisp_rules;
+
+#define OISP_FOLD 0x2020202020202020ULL
+#define OISP_KEY_NODES_MAX 512 /* distinct body keys and tests over all shapes */
+
+/* One hash for all tables: both ends of the bytes and their count, mixed twice. Whoever finds a slot compares the bytes.
+ * match/compile.py has its twin. Little-endian loads. */
+static inline uint32_t oisp_rule_hash(const uint8_t *p, uint32_t n, uint64_t fold, uint32_t seed) {
+  uint64_t a = 0, b = 0;
+  if (n >= 8) {
+    memcpy(&a, p, 8);
+    memcpy(&b, p + n - 8, 8);
+  } else if (n >= 4) {
+    memcpy(&a, p, 4);
+    memcpy(&b, p + n - 4, 4);
+  } else if (n > 0) {
+    a = p[0] | (uint64_t)p[n >> 1] << 8 | (uint64_t)p[n - 1] << 16;
+  }
+  uint64_t h = ((a | fold) ^ ((uint64_t)seed << 32) ^ seed) * 0x9E3779B97F4A7C15ULL;
+  h ^= h >> 29;
+  h = (h ^ (b | fold) ^ n) * 0xBF58476D1CE4E5B9ULL;
+  return (uint32_t)(h >> 32);
+}
+
+/* Equal but for the case of ASCII letters; `low` is lower case already. */
+static inline int oisp_rule_same(const uint8_t *p, const uint8_t *low, uint32_t n) {
+  if (memcmp(p, low, n) == 0)
+    return 1;
+  for (uint32_t i = 0; i < n; i++) {
+    uint8_t c = p[i];
+    if (c >= 'A' && c <= 'Z')
+      c |= 0x20;
+    if (c != low[i])
+      return 0;
+  }
+  return 1;
+}
+
+static inline unsigned oisp_rule_filter(const uint8_t *p, uint32_t n) {
+  return (n * 7u + (p[0] | 0x20u) * 13u + (p[n - 1] | 0x20u)) & 255u;
+}
+
+_Static_assert(sizeof(oisp_rule_host) == 20 && sizeof(oisp_rule_link) == 16 && sizeof(oisp_rule_edge) == 20, "written by numpy");
+_Static_assert(sizeof(oisp_rule_node) == 12 && sizeof(oisp_rule_token_glob) == 20, "written by numpy");
+_Static_assert(sizeof(oisp_rule_terminal) == 20 && sizeof(oisp_rule) == 24, "written by numpy");
+_Static_assert(sizeof(oisp_rule_variant) == 16 && sizeof(oisp_rule_shape) == 16 && sizeof(oisp_rule_term) == 4, "written by numpy");
+_Static_assert(sizeof(oisp_rule_key_edge) == 16 && sizeof(oisp_rule_key_node) == 8 && sizeof(oisp_rule_key_test) == 12, "written by numpy");
+_Static_assert(sizeof(oisp_rule_header) == 20 && sizeof(oisp_rule_signal) == 12, "written by numpy");
+_Static_assert(sizeof(oisp_rule_key) == 24 && sizeof(oisp_rule_provider) == 16 && sizeof(oisp_rule_port) == 4, "written by numpy");
+
+#endif
