@@ -32,11 +32,13 @@ EXTENSIONS: dict[str, list[str]] = {
     "oisp_core.encode._testing": ["oisp_core/encode/sha256.c", "oisp_core/encode/text.c"],
     "oisp_core.engine": [],
     "oisp_sensor.capture.ringbuf": [],
+    "oisp_sensor.capture.feed": [],
 }
 # package that holds the data -> folder at the top level
 DATA = {
     "oisp_core._data.schema": "schema",
     "oisp_core._data.semconv": "semconv",
+    "oisp_sensor._data.bpf": "bpf/objects",
 }
 JOBS = os.cpu_count() or 1
 # Where worker processes are not forked they would run this file again.
@@ -64,6 +66,7 @@ setup(
         "oisp_sensor.demo": ["*.oisp"],
         "oisp_core._data.schema": ["**/*.json"],
         "oisp_core._data.semconv": ["**/*.yaml", "**/*.md"],
+        "oisp_sensor._data.bpf": ["**/*.bpf.o"],
     },
     include_package_data=False,
     options={"build_ext": {"parallel": JOBS}},

@@ -1,0 +1,95 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+ *
+ * What the loader and the programs of tls.bpf.c say to each other: the settings written before the load, the number of
+ * each probed function, the keys and values of the maps that the loader reads. `oisp_sensor/capture/program.py` has the
+ * same numbers, and a test reads this file to compare them.
+ */
+#ifndef OISP_BPF_CONTROL_H
+#define OISP_BPF_CONTROL_H
+
+/* Which function a probe sits on: the attach cookie, or the program's name where the kernel has no cookies. */
+enum function {
+  FN_READ = 1,      /* int SSL_read(ssl, buffer, int size) */
+  FN_WRITE = 2,     /* int SSL_write(ssl, buffer, int size) */
+  FN_READ_EX = 3,   /* int SSL_read_ex(ssl, buffer, size, size_t *moved) */
+  FN_WRITE_EX = 4,  /* int SSL_write_ex(ssl, buffer, size, size_t *moved) */
+  FN_WRITE_EX2 = 5, /* int SSL_write_ex2(ssl, buffer, size, flags, size_t *moved) */
+  FN_NEW = 6,       /* SSL *SSL_new(context), at its return */
+  FN_FREE = 7,      /* void SSL_free(ssl) */
+  FN_CLEAR = 8,     /* int SSL_clear(ssl) */
+  FN_SHUTDOWN = 9,  /* int SSL_shutdown(ssl): 1 when both sides have said goodbye */
+  FN_UP_REF = 10,   /* int SSL_up_ref(ssl): the next SSL_free does not free */
+  FN_ACCEPT = 11    /* SSL_accept(ssl), SSL_set_accept_state(ssl): this side is the server */
+};
+
+enum scope_mode { SCOPE_TREE = 1, SCOPE_CGROUP = 2, SCOPE_UID = 3, SCOPE_ALL = 4 };
+
+struct settings {
+  u32 mode;         /* enum scope_mode; TREE is the table of process ids, grown at fork when `follow` is set */
+  u32 follow;       /* children of the processes in the table join it */
+  u32 self[2];      /* thread groups of the sensor itself, never in scope */
+  u32 uid;          /* SCOPE_UID */
+  u32 cgroup_level; /* SCOPE_CGROUP: depth of `cgroup` below the root of the unified hierarchy */
+  u64 cgroup;
+  u64 wake_bytes; /* wake the reader when this much waits: a quarter of the ring */
+};
+
+/* Value of the scope table. The loader knows a start only to the clock tick, the fork hook to the nanosecond: the
+ * process is the same one when it started less than a tick after what stands here. */
+struct member {
+  u64 start_time;
+};
+#define CLOCK_TICK_NS 10000000ULL /* USER_HZ is 100 on every architecture we build for */
+
+/* Index of the loss counters: enum oisp_lost_cause, and 0 for records of the control ring. */
+#define LOSS_CONTROL 0
+#define LOSS_CAUSES 8
+struct loss {
+  u64 records;
+  u64 bytes[2];
+};
+
+struct handle {
+  u64 ssl;
+  u32 tgid;
+  u32 zero;
+};
+
+#define CONN_OPENED 1 /* OPEN was put into the ring */
+#define CONN_CLOSED 2 /* CLOSE was: only the handle is left */
+
+struct conn {
+  u64 id;
+  u64 start_time;
+  u64 cgroup;
+  u64 offset[2];
+  u64 lost[2];
+  u32 sequence[2];
+  u32 uid;
+  u32 gid;
+  u32 flags; /* enum oisp_record_flags */
+  u32 state; /* CONN_* */
+  s32 references;
+  u32 zero;
+};
+
+#define CALL_DEPTH 4 /* nested TLS calls of one thread: a callback inside a read that writes, and two to spare */
+
+struct call {
+  u64 stack; /* stack pointer at entry: what names the call */
+  u64 ssl;
+  u64 buffer;
+  u64 moved; /* where the _ex functions store their count */
+  u64 entered;
+  u32 function;
+  u32 inner; /* a wrapper's call of the other function for the same bytes */
+};
+
+struct thread {
+  u32 depth;
+  u32 zero;
+  u64 returned; /* stack pointer of the call that was taken off last: a second probe on the same RET is no loss */
+  struct call calls[CALL_DEPTH];
+};
+
+#endif

@@ -1,0 +1,109 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+ *
+ * What these programs need of the kernel: a few fields of a few structs (relocated against the running kernel's BTF when
+ * the object is loaded, so that their offsets here mean nothing), helper numbers of the stable BPF interface, and the
+ * register files that the user ABI fixes. It is not a dump of the kernel's types.
+ */
+#ifndef OISP_BPF_KERNEL_H
+#define OISP_BPF_KERNEL_H
+
+typedef unsigned char u8;
+typedef unsigned short u16;
+typedef unsigned int u32;
+typedef unsigned long long u64;
+typedef int s32;
+typedef long long s64;
+
+#define SEC(name) __attribute__((section(name), used))
+#define INLINE static inline __attribute__((always_inline))
+#define NOINLINE static __attribute__((noinline))
+#define NULL ((void *)0)
+
+/* BTF-defined maps: the loader reads the numbers out of these types. */
+#define MAP_NUMBER(name, value) int(*name)[value]
+#define MAP_TYPE(name, type) typeof(type) *name
+#define BPF_MAP_TYPE_HASH 1
+#define BPF_MAP_TYPE_ARRAY 2
+#define BPF_MAP_TYPE_RINGBUF 27
+#define BPF_NOEXIST 1
+#define BPF_RB_NO_WAKEUP 1
+#define BPF_RB_FORCE_WAKEUP 2
+#define BPF_RB_AVAIL_DATA 0
+
+/* Helpers, numbered by include/uapi/linux/bpf.h. */
+static void *(*bpf_map_lookup_elem)(void *map, const void *key) = (void *)1;
+static long (*bpf_map_update_elem)(void *map, const void *key, const void *value, u64 flags) = (void *)2;
+static long (*bpf_map_delete_elem)(void *map, const void *key) = (void *)3;
+static u64 (*bpf_ktime_get_ns)(void) = (void *)5;
+static u32 (*bpf_get_smp_processor_id)(void) = (void *)8;
+static u64 (*bpf_get_current_pid_tgid)(void) = (void *)14;
+static u64 (*bpf_get_current_uid_gid)(void) = (void *)15;
+static u64 (*bpf_get_current_task)(void) = (void *)35;
+static u64 (*bpf_get_current_cgroup_id)(void) = (void *)80;
+static long (*bpf_probe_read_user)(void *to, u32 size, const void *from) = (void *)112;
+static long (*bpf_probe_read_kernel)(void *to, u32 size, const void *from) = (void *)113;
+static u64 (*bpf_get_current_ancestor_cgroup_id)(int level) = (void *)123;
+static void *(*bpf_ringbuf_reserve)(void *ring, u64 size, u64 flags) = (void *)131;
+static void (*bpf_ringbuf_submit)(void *record, u64 flags) = (void *)132;
+static u64 (*bpf_ringbuf_query)(void *ring, u64 what) = (void *)134;
+#ifdef OISP_MODERN
+static long (*bpf_for_each_map_elem)(void *map, void *callback, void *context, u64 flags) = (void *)164;
+static u64 (*bpf_get_attach_cookie)(void *context) = (void *)174;
+static long (*bpf_loop)(u32 rounds, void *callback, void *context, u64 flags) = (void *)181;
+#endif
+
+#pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
+struct atomic_counter {
+  int counter;
+};
+struct signal_struct {
+  struct atomic_counter live;
+  int group_exit_code;
+};
+struct task_struct {
+  int pid;
+  int tgid;
+  int exit_code;
+  u64 start_boottime;
+  struct task_struct *group_leader;
+  struct task_struct *real_parent;
+  struct signal_struct *signal;
+};
+#pragma clang attribute pop
+
+/* Reads one field through a relocated address: kernel_read(&to, &task->field). */
+#define kernel_read(to, from) \
+  bpf_probe_read_kernel((to), sizeof(*(to)), (const void *)__builtin_preserve_access_index(from))
+
+struct raw_tracepoint {
+  u64 args[2];
+};
+
+/* Volatile: the compiler must not choose between two registers by arithmetic on the context's address. */
+#if defined(OISP_X86_64)
+struct pt_regs {
+  unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
+};
+#define REG_1(c) ((u64)((volatile struct pt_regs *)(c))->di)
+#define REG_2(c) ((u64)((volatile struct pt_regs *)(c))->si)
+#define REG_3(c) ((u64)((volatile struct pt_regs *)(c))->dx)
+#define REG_4(c) ((u64)((volatile struct pt_regs *)(c))->cx)
+#define REG_5(c) ((u64)((volatile struct pt_regs *)(c))->r8)
+#define REG_RESULT(c) ((u64)((volatile struct pt_regs *)(c))->ax)
+#define REG_STACK(c) ((u64)((volatile struct pt_regs *)(c))->sp)
+#elif defined(OISP_AARCH64)
+struct pt_regs {
+  unsigned long regs[31], sp, pc, pstate;
+};
+#define REG_1(c) ((u64)((volatile struct pt_regs *)(c))->regs[0])
+#define REG_2(c) ((u64)((volatile struct pt_regs *)(c))->regs[1])
+#define REG_3(c) ((u64)((volatile struct pt_regs *)(c))->regs[2])
+#define REG_4(c) ((u64)((volatile struct pt_regs *)(c))->regs[3])
+#define REG_5(c) ((u64)((volatile struct pt_regs *)(c))->regs[4])
+#define REG_RESULT(c) ((u64)((volatile struct pt_regs *)(c))->regs[0])
+#define REG_STACK(c) ((u64)((volatile struct pt_regs *)(c))->sp)
+#else
+#error "no register file for this architecture"
+#endif
+
+#endif

@@ -1,0 +1,626 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+ *
+ * Probes on the functions of OpenSSL that move plaintext, and tracepoints that follow the processes of the scope. Writes
+ * the records of oisp/record.h into `ring` (traffic) and `control` (processes): nothing else leaves the kernel.
+ *
+ * Buffers are read at return: the page is present then, and the length is what the call really moved. Nothing goes
+ * through per-CPU scratch: probes can be preempted, so a record is written where it was reserved.
+ *
+ * Two builds: OISP_MODERN (Linux 5.17 and later: bpf_loop, cookies, fetching atomics) and the basic one (5.8 and later:
+ * bounded loops, one program per function).
+ */
+#include "kernel.h"
+
+#include "control.h"
+#include "oisp/record.h"
+
+#ifndef OISP_SOURCE_HASH
+#define OISP_SOURCE_HASH "unbuilt"
+#endif
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
+const volatile char oisp_source_hash[65] SEC(".rodata") = OISP_SOURCE_HASH;
+const volatile struct settings oisp_settings SEC(".rodata") = {};
+
+struct {
+  MAP_NUMBER(type, BPF_MAP_TYPE_RINGBUF);
+  MAP_NUMBER(max_entries, 16 << 20);
+} ring SEC(".maps");
+
+struct {
+  MAP_NUMBER(type, BPF_MAP_TYPE_RINGBUF);
+  MAP_NUMBER(max_entries, 256 << 10);
+} control SEC(".maps");
+
+struct {
+  MAP_NUMBER(type, BPF_MAP_TYPE_HASH);
+  MAP_NUMBER(max_entries, 32768);
+  MAP_TYPE(key, u32);
+  MAP_TYPE(value, struct member);
+} scope SEC(".maps");
+
+struct {
+  MAP_NUMBER(type, BPF_MAP_TYPE_HASH);
+  MAP_NUMBER(max_entries, 16384);
+  MAP_TYPE(key, u64);
+  MAP_TYPE(value, struct thread);
+} threads SEC(".maps");
+
+struct {
+  MAP_NUMBER(type, BPF_MAP_TYPE_HASH);
+  MAP_NUMBER(max_entries, 65536);
+  MAP_TYPE(key, struct handle);
+  MAP_TYPE(value, struct conn);
+} conns SEC(".maps");
+
+/* Thread groups with entries in `conns`, and how many: spares every other process the walk at its exit. */
+struct {
+  MAP_NUMBER(type, BPF_MAP_TYPE_HASH);
+  MAP_NUMBER(max_entries, 32768);
+  MAP_TYPE(key, u32);
+  MAP_TYPE(value, u64);
+} holders SEC(".maps");
+
+struct {
+  MAP_NUMBER(type, BPF_MAP_TYPE_ARRAY);
+  MAP_NUMBER(max_entries, LOSS_CAUSES);
+  MAP_TYPE(key, u32);
+  MAP_TYPE(value, struct loss);
+} losses SEC(".maps");
+
+#ifdef OISP_MODERN
+struct {
+  MAP_NUMBER(type, BPF_MAP_TYPE_ARRAY);
+  MAP_NUMBER(max_entries, 1);
+  MAP_TYPE(key, u32);
+  MAP_TYPE(value, u64);
+} next_id SEC(".maps");
+#endif
+
+/* ---- account ---- */
+
+INLINE void count_loss(u32 cause, u64 records, int direction, u64 bytes) {
+  struct loss *l = bpf_map_lookup_elem(&losses, &cause);
+  if (!l) return;
+  __sync_fetch_and_add(&l->records, records);
+  if (direction == OISP_WRITE)
+    __sync_fetch_and_add(&l->bytes[0], bytes);
+  else
+    __sync_fetch_and_add(&l->bytes[1], bytes);
+}
+
+/* A wakeup for every record costs more than the record; the reader looks by itself every 50 ms. */
+INLINE u64 wake_flags(void) {
+  return bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= oisp_settings.wake_bytes ? BPF_RB_FORCE_WAKEUP
+                                                                                 : BPF_RB_NO_WAKEUP;
+}
+
+/* ---- scope ---- */
+
+INLINE u64 process_start(struct task_struct *task) {
+  struct task_struct *leader = NULL;
+  u64 start = 0;
+  kernel_read(&leader, &task->group_leader);
+  if (leader) kernel_read(&start, &leader->start_boottime);
+  return start;
+}
+
+INLINE int current_in_scope(u32 tgid, u64 start) {
+  if (tgid == oisp_settings.self[0] || tgid == oisp_settings.self[1]) return 0;
+  if (oisp_settings.mode == SCOPE_TREE) {
+    struct member *m = bpf_map_lookup_elem(&scope, &tgid);
+    return m && start - m->start_time < CLOCK_TICK_NS;
+  }
+  if (oisp_settings.mode == SCOPE_CGROUP)
+    return bpf_get_current_ancestor_cgroup_id(oisp_settings.cgroup_level) == oisp_settings.cgroup;
+  if (oisp_settings.mode == SCOPE_UID) return (u32)bpf_get_current_uid_gid() == oisp_settings.uid;
+  return oisp_settings.mode == SCOPE_ALL;
+}
+
+/* ---- connections ---- */
+
+INLINE u64 fresh_id(void) {
+#ifdef OISP_MODERN
+  u32 zero = 0;
+  u64 *next = bpf_map_lookup_elem(&next_id, &zero);
+  return next ? __sync_fetch_and_add(next, 1) + 1 : 0;
+#else
+  /* No fetching atomics before 5.12. One CPU does not give the same nanosecond twice. */
+  return bpf_ktime_get_ns() << 10 | (bpf_get_smp_processor_id() & 1023);
+#endif
+}
+
+INLINE void count_holder(u32 tgid, s64 change) {
+  u64 *n = bpf_map_lookup_elem(&holders, &tgid);
+  if (!n) {
+    u64 zero = 0;
+    bpf_map_update_elem(&holders, &tgid, &zero, BPF_NOEXIST);
+    n = bpf_map_lookup_elem(&holders, &tgid);
+  }
+  if (n) __sync_fetch_and_add(n, change);
+}
+
+INLINE int put_conn(u16 kind, struct conn *c, u64 pid_tgid, u64 wake) {
+  struct oisp_record_conn *r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
+  if (!r) {
+    count_loss(OISP_LOST_RING_FULL, 1, OISP_WRITE, 0);
+    return 0;
+  }
+  r->head.size = sizeof(*r);
+  r->head.kind = kind;
+  r->head.flags = c->flags;
+  r->conn = c->id;
+  r->ts = bpf_ktime_get_ns();
+  r->cgroup = c->cgroup;
+  r->start_time = c->start_time;
+  r->pid = pid_tgid >> 32;
+  r->tid = (u32)pid_tgid;
+  r->uid = c->uid;
+  r->gid = c->gid;
+  r->bytes[0] = r->bytes[1] = r->lost[0] = r->lost[1] = 0;
+  if (kind == OISP_RECORD_CLOSE) {
+    r->bytes[0] = c->offset[0];
+    r->bytes[1] = c->offset[1];
+    r->lost[0] = c->lost[0];
+    r->lost[1] = c->lost[1];
+  }
+  bpf_ringbuf_submit(r, wake);
+  return 1;
+}
+
+INLINE void end_conn(struct conn *c, u64 pid_tgid) {
+  if ((c->state & (CONN_OPENED | CONN_CLOSED)) == CONN_OPENED) put_conn(OISP_RECORD_CLOSE, c, pid_tgid, wake_flags());
+  c->state |= CONN_CLOSED;
+}
+
+INLINE struct conn *add_conn(struct handle *key, u64 start, u32 flags) {
+  struct conn fresh = {};
+  u64 ids = bpf_get_current_uid_gid();
+  fresh.id = fresh_id();
+  fresh.start_time = start;
+  fresh.cgroup = bpf_get_current_cgroup_id();
+  fresh.uid = (u32)ids;
+  fresh.gid = ids >> 32;
+  fresh.flags = flags;
+  if (bpf_map_update_elem(&conns, key, &fresh, BPF_NOEXIST) == 0) count_holder(key->tgid, 1);
+  return bpf_map_lookup_elem(&conns, key);
+}
+
+/* The handle's connection; a new one when this handle ended one, or belongs to an earlier owner of the process id. */
+INLINE struct conn *conn_of(u64 ssl, u64 pid_tgid, u64 start, u32 flags) {
+  struct handle key = {.ssl = ssl, .tgid = pid_tgid >> 32};
+  struct conn *c = bpf_map_lookup_elem(&conns, &key);
+  if (c && c->start_time == start && !(c->state & CONN_CLOSED)) return c;
+  if (c) {
+    if (c->state & CONN_CLOSED) flags = c->flags & OISP_RECORD_SERVER;
+    bpf_map_delete_elem(&conns, &key);
+    count_holder(key.tgid, -1);
+  }
+  return add_conn(&key, start, flags);
+}
+
+INLINE void drop_conn(u64 ssl, u64 pid_tgid) {
+  struct handle key = {.ssl = ssl, .tgid = pid_tgid >> 32};
+  struct conn *c = bpf_map_lookup_elem(&conns, &key);
+  if (!c) return;
+  end_conn(c, pid_tgid);
+  if (bpf_map_delete_elem(&conns, &key) == 0) count_holder(key.tgid, -1);
+}
+
+/* ---- traffic ---- */
+
+struct transfer {
+  struct oisp_record_data head; /* what every record of this call begins with: offset and sequence of the first */
+  struct conn *conn;
+  u64 from;
+  u64 whole; /* chunks of full size */
+  u64 rest;
+};
+
+INLINE void lose(struct transfer *t, u32 cause, u64 records, u64 bytes) {
+  count_loss(cause, records, t->head.direction, bytes);
+  if (t->head.direction == OISP_READ)
+    __sync_fetch_and_add(&t->conn->lost[1], bytes);
+  else
+    __sync_fetch_and_add(&t->conn->lost[0], bytes);
+}
+
+/* Fills the record of chunk `round`, of a size class (a power of two), with n <= class bytes. */
+INLINE void fill(struct transfer *t, u64 round, struct oisp_record_data *r, u64 n, const u64 class) {
+  u8 *payload = (u8 *)(r + 1);
+  u64 last;
+  __builtin_memcpy(r, &t->head, sizeof(*r));
+  r->offset += round * OISP_RECORD_CHUNK;
+  r->sequence += round;
+  asm volatile("" : "+r"(n));
+  if (n - 1 >= class) n = class; /* never taken; the verifier wants the bound on this very register */
+  last = (n - 1) & ~7ULL;
+  *(u64 *)(payload + (last & (class - 1))) = 0; /* the padding must not show what the ring held before */
+  r->captured = n;
+  r->head.size = sizeof(*r) + last + 8;
+  if (bpf_probe_read_user(payload, n, (const void *)(t->from + round * OISP_RECORD_CHUNK))) {
+    r->captured = 0;
+    r->head.size = sizeof(*r);
+    r->head.flags |= OISP_RECORD_SHORT;
+    lose(t, OISP_LOST_FAULT, 1, n);
+  }
+  bpf_ringbuf_submit(r, wake_flags());
+}
+
+#define PUT_CLASS(class) \
+  { \
+    struct oisp_record_data *r = bpf_ringbuf_reserve(&ring, sizeof(struct oisp_record_data) + (class), 0); \
+    if (r) \
+      fill(t, round, r, n, class); \
+    else \
+      lose(t, OISP_LOST_RING_FULL, 1, n); \
+  }
+
+/* One whole chunk of a long call; answers 1 after the last. The transfer stays as it is, so that the verifier meets the
+ * same state in every round. */
+static long put_chunk(u64 round, struct transfer *t) {
+  const u64 n = OISP_RECORD_CHUNK;
+  if (round >= t->whole) return 1;
+  PUT_CLASS(OISP_RECORD_CHUNK)
+  return 0;
+}
+
+/* The rest of a call, or all of a short one: a reservation of its size, so that 200 bytes do not take 16 KiB. */
+INLINE void put_rest(struct transfer *t) {
+  u64 n = t->rest, round = t->whole;
+  if (n == 0) return;
+  if (n <= 256)
+    PUT_CLASS(256)
+  else if (n <= 1024)
+    PUT_CLASS(1024)
+  else if (n <= 2048)
+    PUT_CLASS(2048)
+  else if (n <= 4096)
+    PUT_CLASS(4096)
+  else if (n <= 8192)
+    PUT_CLASS(8192)
+  else
+    PUT_CLASS(OISP_RECORD_CHUNK)
+}
+
+#define BASIC_ROUNDS 256 /* 4 MiB a call: what the verifier of 5.10 walks through in time */
+
+INLINE void put_chunks(struct transfer *t) {
+#ifdef OISP_MODERN
+  if (t->whole) bpf_loop(t->whole, put_chunk, t, 0);
+#else
+  for (u64 round = 0; round < BASIC_ROUNDS; round++)
+    if (put_chunk(round, t)) break;
+  if (t->whole > BASIC_ROUNDS) { /* out of rounds: what is left is counted, and later calls go on behind it */
+    u64 left = t->whole - BASIC_ROUNDS;
+    lose(t, OISP_LOST_TOO_LARGE, left + (t->rest > 0), left * OISP_RECORD_CHUNK + t->rest);
+    return;
+  }
+#endif
+  put_rest(t);
+}
+
+INLINE int direction_of(u32 function) {
+  return function == FN_READ || function == FN_READ_EX ? OISP_READ : OISP_WRITE;
+}
+
+INLINE u64 advance(u64 *counter, u64 by) {
+#ifdef OISP_MODERN
+  return __sync_fetch_and_add(counter, by);
+#else
+  u64 before = *counter;
+  *counter = before + by;
+  return before;
+#endif
+}
+
+NOINLINE int put_call(struct call *call, u64 n) {
+  struct transfer t = {};
+  u64 pid_tgid = bpf_get_current_pid_tgid();
+  struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+  u64 records = (n + OISP_RECORD_CHUNK - 1) / OISP_RECORD_CHUNK;
+  int reads = direction_of(call->function) == OISP_READ;
+  struct conn *c = conn_of(call->ssl, pid_tgid, process_start(task), OISP_RECORD_MIDWAY);
+  if (!c) {
+    count_loss(OISP_LOST_STATE, records, reads, n);
+    return 0;
+  }
+  if (!(c->state & CONN_OPENED) && put_conn(OISP_RECORD_OPEN, c, pid_tgid, BPF_RB_FORCE_WAKEUP))
+    c->state |= CONN_OPENED;
+  t.head.head.kind = OISP_RECORD_DATA;
+  t.head.head.flags = c->flags;
+  t.head.conn = c->id;
+  t.head.ts_enter = call->entered;
+  t.head.ts_return = bpf_ktime_get_ns();
+  t.head.call_size = n;
+  t.head.cgroup = c->cgroup;
+  t.head.start_time = c->start_time;
+  t.head.pid = pid_tgid >> 32;
+  t.head.tid = (u32)pid_tgid;
+  t.head.uid = c->uid;
+  t.head.header_size = sizeof(t.head);
+  t.head.direction = reads;
+  t.conn = c;
+  t.from = call->buffer;
+  t.whole = n / OISP_RECORD_CHUNK;
+  t.rest = n % OISP_RECORD_CHUNK;
+  if (reads) {
+    t.head.offset = advance(&c->offset[1], n);
+    t.head.sequence = c->sequence[1];
+    c->sequence[1] += records;
+  } else {
+    t.head.offset = advance(&c->offset[0], n);
+    t.head.sequence = c->sequence[0];
+    c->sequence[0] += records;
+  }
+  put_chunks(&t);
+  return 0;
+}
+
+/* ---- calls ---- */
+
+INLINE struct thread *thread_of(u64 pid_tgid) {
+  struct thread *t = bpf_map_lookup_elem(&threads, &pid_tgid);
+  if (!t) {
+    struct thread empty = {};
+    bpf_map_update_elem(&threads, &pid_tgid, &empty, BPF_NOEXIST);
+    t = bpf_map_lookup_elem(&threads, &pid_tgid);
+  }
+  return t;
+}
+
+/* The stack grows down: a call that stands at or below a new one has been left without a return (longjmp,
+ * cancellation). */
+INLINE void push_call(struct pt_regs *ctx, struct thread *t, u32 function) {
+  u64 stack = REG_STACK(ctx), fourth, fifth;
+  u32 depth = t->depth;
+  struct call *call;
+  for (int i = 0; i < CALL_DEPTH; i++)
+    if (depth > 0 && t->calls[(depth - 1) & (CALL_DEPTH - 1)].stack <= stack) depth--;
+  t->returned = 0;
+  t->depth = depth;
+  if (depth >= CALL_DEPTH) return; /* its return finds nothing and counts */
+  call = &t->calls[depth & (CALL_DEPTH - 1)];
+  call->inner = 0;
+  if (depth > 0) {
+    struct call *outer = &t->calls[(depth - 1) & (CALL_DEPTH - 1)];
+    if (outer->ssl == REG_1(ctx) && function != FN_SHUTDOWN && outer->function != FN_SHUTDOWN &&
+        direction_of(outer->function) == direction_of(function))
+      call->inner = 1;
+  }
+  call->stack = stack;
+  call->ssl = REG_1(ctx);
+  call->buffer = REG_2(ctx);
+  fourth = REG_4(ctx);
+  fifth = REG_5(ctx);
+  call->moved = function == FN_WRITE_EX2 ? fifth : fourth;
+  call->entered = bpf_ktime_get_ns();
+  call->function = function;
+  t->depth = depth + 1;
+}
+
+INLINE int enter(struct pt_regs *ctx, u32 function) {
+  u64 pid_tgid = bpf_get_current_pid_tgid();
+  u64 start = process_start((struct task_struct *)bpf_get_current_task());
+  struct thread *t;
+  if (!current_in_scope(pid_tgid >> 32, start)) return 0;
+  if (function == FN_FREE || function == FN_UP_REF || function == FN_CLEAR) {
+    struct handle key = {.ssl = REG_1(ctx), .tgid = pid_tgid >> 32};
+    struct conn *c = bpf_map_lookup_elem(&conns, &key);
+    if (!c) return 0;
+    if (function == FN_UP_REF) {
+      __sync_fetch_and_add(&c->references, 1);
+    } else if (function == FN_CLEAR) {
+      if (c->state & CONN_OPENED) end_conn(c, pid_tgid); /* the next call gets a new connection */
+    } else if (c->references > 0) {
+      __sync_fetch_and_add(&c->references, -1);
+    } else {
+      drop_conn(key.ssl, pid_tgid);
+    }
+    return 0;
+  }
+  if (function == FN_ACCEPT) {
+    struct handle key = {.ssl = REG_1(ctx), .tgid = pid_tgid >> 32};
+    struct conn *c = bpf_map_lookup_elem(&conns, &key);
+    if (c) c->flags |= OISP_RECORD_SERVER;
+    return 0;
+  }
+  t = thread_of(pid_tgid);
+  if (t) push_call(ctx, t, function);
+  return 0;
+}
+
+/* Takes the call off that began at this stack pointer, and what lies below it. */
+INLINE int pop_call(struct thread *t, u64 stack, struct call *to) {
+  for (int i = CALL_DEPTH - 1; i >= 0; i--) {
+    if ((u32)i < t->depth && t->calls[i].stack == stack) {
+      __builtin_memcpy(to, &t->calls[i], sizeof(*to));
+      t->depth = i;
+      t->returned = stack;
+      return 1;
+    }
+  }
+  return 0;
+}
+
+/* Bytes that the returning call moved; 0 for an error. */
+INLINE u64 moved_bytes(struct pt_regs *ctx, struct call *call) {
+  s32 result = (s32)REG_RESULT(ctx);
+  u64 n = 0;
+  if (call->function == FN_READ || call->function == FN_WRITE) return result > 0 ? (u64)(u32)result : 0;
+  if (result == 1) bpf_probe_read_user(&n, sizeof(n), (const void *)call->moved);
+  return n;
+}
+
+INLINE void unmatched_return(struct pt_regs *ctx, u32 function) {
+  s32 result = (s32)REG_RESULT(ctx);
+  if (function == FN_SHUTDOWN || result <= 0) return;
+  count_loss(OISP_LOST_STATE, 1, direction_of(function), function == FN_READ || function == FN_WRITE ? result : 0);
+}
+
+INLINE int leave(struct pt_regs *ctx, u32 function) {
+  u64 pid_tgid = bpf_get_current_pid_tgid();
+  struct thread *t = bpf_map_lookup_elem(&threads, &pid_tgid);
+  struct call call = {};
+  u64 n;
+  if (!t || !pop_call(t, REG_STACK(ctx), &call)) {
+    u64 start;
+    if (t && t->returned == REG_STACK(ctx)) return 0;
+    start = process_start((struct task_struct *)bpf_get_current_task());
+    if (current_in_scope(pid_tgid >> 32, start)) unmatched_return(ctx, function);
+    return 0;
+  }
+  if (call.inner) return 0;
+  if (call.function == FN_SHUTDOWN) {
+    struct handle key = {.ssl = call.ssl, .tgid = pid_tgid >> 32};
+    struct conn *c = (s32)REG_RESULT(ctx) == 1 ? bpf_map_lookup_elem(&conns, &key) : NULL;
+    if (c) end_conn(c, pid_tgid);
+    return 0;
+  }
+  n = moved_bytes(ctx, &call);
+  if (n) put_call(&call, n);
+  return 0;
+}
+
+/* SSL_new returned: this handle is fresh, so its stream is known from its first byte. */
+INLINE int created(struct pt_regs *ctx) {
+  u64 pid_tgid = bpf_get_current_pid_tgid();
+  u64 start = process_start((struct task_struct *)bpf_get_current_task());
+  struct handle key = {.ssl = REG_RESULT(ctx), .tgid = pid_tgid >> 32};
+  struct conn *c;
+  if (!key.ssl || !current_in_scope(key.tgid, start)) return 0;
+  c = bpf_map_lookup_elem(&conns, &key);
+  if (c && c->start_time == start && c->offset[0] == 0 && c->offset[1] == 0) return 0; /* a second probe */
+  if (c) drop_conn(key.ssl, pid_tgid);
+  add_conn(&key, start, 0);
+  return 0;
+}
+
+#ifdef OISP_MODERN
+SEC("uprobe") int enter_any(struct pt_regs *ctx) { return enter(ctx, (u32)bpf_get_attach_cookie(ctx)); }
+SEC("uprobe") int leave_any(struct pt_regs *ctx) {
+  u32 function = (u32)bpf_get_attach_cookie(ctx);
+  return function == FN_NEW ? created(ctx) : leave(ctx, function);
+}
+#else
+#define ENTER(number) \
+  SEC("uprobe") int enter_##number(struct pt_regs *ctx) { return enter(ctx, number); }
+#define LEAVE(number) \
+  SEC("uprobe") int leave_##number(struct pt_regs *ctx) { return leave(ctx, number); }
+ENTER(1)
+ENTER(2) ENTER(3) ENTER(4) ENTER(5) ENTER(7) ENTER(8) ENTER(9) ENTER(10) ENTER(11) LEAVE(1) LEAVE(2) LEAVE(3) LEAVE(4)
+    LEAVE(5) LEAVE(9) SEC("uprobe") int leave_6(struct pt_regs *ctx) {
+  return created(ctx);
+}
+#endif
+
+/* ---- processes ---- */
+
+INLINE void put_process(u32 event, u32 pid, u32 ppid, u64 start, u32 status) {
+  u64 ids = bpf_get_current_uid_gid();
+  struct oisp_record_process *r = bpf_ringbuf_reserve(&control, sizeof(*r), 0);
+  if (!r) {
+    count_loss(LOSS_CONTROL, 1, OISP_WRITE, 0);
+    return;
+  }
+  r->head.size = sizeof(*r);
+  r->head.kind = OISP_RECORD_PROCESS;
+  r->head.flags = 0;
+  r->ts = bpf_ktime_get_ns();
+  r->start_time = start;
+  r->cgroup = bpf_get_current_cgroup_id();
+  r->event = event;
+  r->pid = pid;
+  r->ppid = ppid;
+  r->uid = (u32)ids;
+  r->gid = ids >> 32;
+  r->status = status;
+  bpf_ringbuf_submit(r, BPF_RB_FORCE_WAKEUP);
+}
+
+INLINE u32 parent_of(struct task_struct *task) {
+  struct task_struct *parent = NULL;
+  int tgid = 0;
+  kernel_read(&parent, &task->real_parent);
+  if (parent) kernel_read(&tgid, &parent->tgid);
+  return tgid;
+}
+
+#ifdef OISP_MODERN
+struct sweep {
+  u64 pid_tgid;
+};
+
+static long sweep_conn(void *map, struct handle *key, struct conn *c, struct sweep *s) {
+  struct handle copy;
+  if (key->tgid != s->pid_tgid >> 32) return 0;
+  end_conn(c, s->pid_tgid);
+  copy = *key;
+  bpf_map_delete_elem(&conns, &copy);
+  return 0;
+}
+#endif
+
+/* The address space is gone (exit, exec): so are its handles. The basic build leaves the walk to the loader. */
+INLINE void end_handles(u64 pid_tgid) {
+  u32 tgid = pid_tgid >> 32;
+#ifdef OISP_MODERN
+  struct sweep s = {.pid_tgid = pid_tgid};
+  if (!bpf_map_lookup_elem(&holders, &tgid)) return;
+  bpf_for_each_map_elem(&conns, sweep_conn, &s, 0);
+#endif
+  bpf_map_delete_elem(&holders, &tgid);
+}
+
+/* Fires for threads too: only a new thread group is a process. */
+SEC("raw_tp/sched_process_fork") int on_fork(struct raw_tracepoint *ctx) {
+  struct task_struct *child = (struct task_struct *)ctx->args[1];
+  u64 pid_tgid = bpf_get_current_pid_tgid();
+  u32 tgid = pid_tgid >> 32;
+  int pid = 0, group = 0;
+  struct member m = {};
+  if (!current_in_scope(tgid, process_start((struct task_struct *)bpf_get_current_task()))) return 0;
+  kernel_read(&pid, &child->pid);
+  kernel_read(&group, &child->tgid);
+  if (pid != group) return 0;
+  kernel_read(&m.start_time, &child->start_boottime);
+  if (oisp_settings.mode == SCOPE_TREE) {
+    u32 key = group;
+    if (!oisp_settings.follow) return 0;
+    if (bpf_map_update_elem(&scope, &key, &m, 0)) count_loss(LOSS_CONTROL, 1, OISP_WRITE, 0);
+  }
+  put_process(OISP_PROCESS_FORK, group, tgid, m.start_time, 0);
+  return 0;
+}
+
+SEC("raw_tp/sched_process_exec") int on_exec(struct raw_tracepoint *ctx) {
+  struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+  u64 pid_tgid = bpf_get_current_pid_tgid();
+  u64 start = process_start(task);
+  bpf_map_delete_elem(&threads, &pid_tgid);
+  if (!current_in_scope(pid_tgid >> 32, start)) return 0;
+  end_handles(pid_tgid);
+  put_process(OISP_PROCESS_EXEC, pid_tgid >> 32, parent_of(task), start, 0);
+  return 0;
+}
+
+SEC("raw_tp/sched_process_exit") int on_exit(struct raw_tracepoint *ctx) {
+  struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+  u64 pid_tgid = bpf_get_current_pid_tgid();
+  u32 tgid = pid_tgid >> 32;
+  struct signal_struct *signal = NULL;
+  int alive = 1, status = 0;
+  u64 start;
+  bpf_map_delete_elem(&threads, &pid_tgid);
+  kernel_read(&signal, &task->signal);
+  if (signal) kernel_read(&alive, &signal->live.counter);
+  if (alive) return 0; /* other threads of the group go on */
+  start = process_start(task);
+  if (!current_in_scope(tgid, start)) return 0;
+  kernel_read(&status, &signal->group_exit_code);
+  if (!status) kernel_read(&status, &task->exit_code);
+  end_handles(pid_tgid);
+  put_process(OISP_PROCESS_EXIT, tgid, parent_of(task), start, status);
+  if (oisp_settings.mode == SCOPE_TREE) bpf_map_delete_elem(&scope, &tgid);
+  return 0;
+}

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Loads the kernel programs for one scope: variant chosen by asking the kernel, maps sized, tracepoints attached."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+from oisp_sensor.capture import kernel, objects, program
+from oisp_sensor.capture.errors import CaptureError
+from oisp_sensor.capture.libbpf import Object
+from oisp_sensor.capture.scope import Scope
+
+_TRACEPOINTS = {
+    "sched_process_fork": "on_fork",
+    "sched_process_exec": "on_exec",
+    "sched_process_exit": "on_exit",
+}
+CONTROL_BYTES = 256 << 10
+
+
+class Programs:
+    """The loaded object: its maps, its uprobe programs by name, and how they are to be attached."""
+
+    def __init__(self, scope: Scope, ring_bytes: int, variant: str = "") -> None:
+        self.multi = False
+        self.variant = variant
+        self._links: list[int] = []
+        self._object = self._load(scope, ring_bytes, [variant] if variant else list(objects.VARIANTS))
+        self.ring_fd = self._object.map_fd("ring")
+        self.control_fd = self._object.map_fd("control")
+        self.scope = kernel.Map(self._object.map_fd("scope"), 4, program.MEMBER.size)
+        self.losses = kernel.Map(self._object.map_fd("losses"), 4, program.LOSS.size)
+        self.conns = kernel.Map(self._object.map_fd("conns"), program.HANDLE.size, program.CONN_SIZE)
+        self.uprobes = self._uprobe_programs()
+
+    @property
+    def cookies(self) -> bool:
+        return self.variant == "modern"
+
+    def _load(self, scope: Scope, ring_bytes: int, variants: list[str]) -> Object:
+        refusals = []
+        for variant in variants:
+            try:
+                loaded = self._load_variant(scope, ring_bytes, variant)
+            except CaptureError as error:
+                refusals.append(error)
+                continue
+            self.variant = variant
+            return loaded
+        raise refusals[-1]
+
+    def _load_variant(self, scope: Scope, ring_bytes: int, variant: str) -> Object:
+        made = Object(objects.path(variant).read_bytes(), variant)
+        try:
+            made.resize("ring", ring_bytes)
+            made.resize("control", CONTROL_BYTES)
+            made.settings("oisp_settings", scope.settings(ring_bytes // 4).pack())
+            if variant == "modern" and kernel.supports_uprobe_multi():
+                made.make_multi("enter_any", "leave_any")
+                self.multi = True
+            made.load()
+        except BaseException:
+            made.close()
+            self.multi = False
+            raise
+        return made
+
+    def _uprobe_programs(self) -> dict[str, int]:
+        if self.cookies:
+            names = ["enter_any", "leave_any"]
+        else:
+            names = [f"{end}_{p.number}" for p in program.PROBES.values() for end in ("enter", "leave")]
+        found = {name: self._object.program_fd(name) for name in names}
+        return {name: fd for name, fd in found.items() if fd is not None}
+
+    def follow_processes(self) -> None:
+        for tracepoint, name in _TRACEPOINTS.items():
+            fd = self._object.program_fd(name)
+            if fd is None:
+                raise CaptureError(f"the kernel program has no {name}: a stale object")
+            try:
+                self._links.append(kernel.open_raw_tracepoint(tracepoint, fd))
+            except OSError as error:
+                raise CaptureError(f"tracepoint {tracepoint} cannot be attached: {error.strerror}") from error
+
+    def close(self) -> None:
+        for link in self._links:
+            with contextlib.suppress(OSError):
+                os.close(link)
+        self._links.clear()
+        self._object.close()

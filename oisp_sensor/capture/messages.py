@@ -1,0 +1,73 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the loader tells the pipeline, one small JSON message per packet of a SOCK_SEQPACKET pair.
+
+Together with the ring's descriptor this is all that crosses between the two, so that a process border can lie there.
+Nothing here comes out of traffic.
+"""
+
+from __future__ import annotations
+
+import socket
+
+import msgspec
+
+
+class Process(msgspec.Struct, tag="process", frozen=True):
+    """A process of the scope: `event` is seen (it was there at the start), fork, exec or exit."""
+
+    event: str
+    pid: int
+    start_time_ns: int  # since boot; pid and start time name a process for ever
+    ppid: int = 0
+    uid: int = 0
+    gid: int = 0
+    cgroup: int = 0
+    ts_ns: int = 0  # monotonic
+    status: int = 0  # exit: the wait status
+
+
+class Attached(msgspec.Struct, tag="attached", frozen=True):
+    """Probes were planted on a file. late: a process had it mapped already, its connections may be joined midway."""
+
+    path: str
+    build_id: str
+    functions: tuple[str, ...]
+    late: bool
+    pid: int
+
+
+class Refused(msgspec.Struct, tag="refused", frozen=True):
+    """A file that should be probed could not be."""
+
+    path: str
+    reason: str
+    pid: int
+
+
+Message = Process | Attached | Refused
+
+_decoder = msgspec.json.Decoder(Message)
+_encode = msgspec.json.encode
+PACKET_BYTES = 16384
+
+
+def send(to: socket.socket, message: Message) -> bool:
+    """False when the receiver does not keep up (the caller counts it): the loader never waits for the pipeline."""
+    try:
+        to.send(_encode(message), socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+    except OSError:
+        return False
+    return True
+
+
+def receive(source: socket.socket) -> list[Message]:
+    """All messages that wait."""
+    found: list[Message] = []
+    while True:
+        try:
+            packet = source.recv(PACKET_BYTES, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return found
+        if not packet:
+            return found
+        found.append(_decoder.decode(packet))
