@@ -23,6 +23,7 @@ RFC3339 = (
 )
 Timestamp: TypeAlias = Annotated[str, Meta(pattern=RFC3339)]
 
+UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)  # not JSON, not UTF-8, nested too deeply
 Document = bytes | bytearray | memoryview | str
 Path = tuple[str | int, ...]
 
@@ -65,7 +66,7 @@ class Codec:
             self._fill(event)
         except msgspec.ValidationError:
             return self._tolerant(line, strict)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             _not_json(error)
         return event
 
@@ -84,7 +85,7 @@ class Codec:
     def _tolerant(self, line: Document, strict: bool) -> Any:
         try:
             document = self._any.decode(line)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             _not_json(error)
         if not isinstance(document, dict):
             raise EventError("$", "Expected `object`")

@@ -5,8 +5,8 @@ Only what a user or an embedder did wrong raises: a bad file, a bad setting, an 
 from the wire never raise; what is wrong with them becomes a status, a counter and the confidence of an event.
 
 Every message is one line that names place, expectation and finding. What comes out of a file is quoted and shortened,
-so that hostile bytes reach neither a terminal nor a log as they are. The command line prints `str(error)` and exits with
-`error.exit_code`.
+so that hostile bytes reach neither a terminal nor a log as they are. The command line prints `str(error)` and exits
+with `error.exit_code`.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from urllib.parse import urldefrag, urljoin
 import msgspec
 
 from oisp_core import events, resources
-from oisp_core._events_codec import RFC3339
+from oisp_core._events_codec import RFC3339, UNREADABLE
 from oisp_core.errors import EventError
 
 __all__ = ["Problem", "Schema", "Validator", "problems"]
@@ -320,7 +320,7 @@ class Validator:
                 return []
         try:
             value = msgspec.json.decode(event)
-        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        except UNREADABLE as error:
             return [Problem("$", f"not JSON: {error}")]
         return self._schema.problems(value)
 
