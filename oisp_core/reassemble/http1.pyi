@@ -18,7 +18,8 @@ class Http1Parser:
     head_max: bytes of one head (or trailer section); beyond it the status is LIMIT.
     fields_max: fields in one head.
 
-    Raises ValueError for another role. Wire data never raises: `status` says BAD or LIMIT, and stays so until `reset()`.
+    Raises ValueError for another role. Wire data never raises: `status` says BAD or LIMIT, and
+    stays so until `reset()`.
     """
 
     def __init__(
@@ -45,7 +46,10 @@ class Http1Parser:
         """After UPGRADE: what the last `feed` did not take, of the protocol that follows."""
 
     def expect(self, method: bytes) -> None:
-        """Says the method of the next request, in order: the final answer to HEAD has no body, 2xx to CONNECT is a tunnel."""
+        """Says the method of the next request, in order.
+
+        The final answer to HEAD has no body, and after 2xx to CONNECT another protocol follows.
+        """
 
     def feed(self, data: Buffer) -> list[Token]:
         """Reads `data` and gives the tokens that it completes. A body comes as DATA tokens, one a piece."""
@@ -57,7 +61,7 @@ class Http1Parser:
         """Says that the stream ended. Status MORE: inside a head, of which nothing was given out."""
 
     def tunnel(self) -> None:
-        """Between messages: another protocol follows, since the other direction said so. UPGRADE comes with the next feed."""
+        """Between messages: the other direction said that another protocol follows. UPGRADE comes next."""
 
     def reset(self) -> None:
         """Back to the start of a stream, at offset 0."""

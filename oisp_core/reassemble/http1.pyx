@@ -257,8 +257,6 @@ cdef int start_line(oisp_http1* p, lines* head, oisp_tokens* out) noexcept nogil
         answer = status_line(d, head.size - head.at, &scanned, &s)
     if answer != LINE_READ:
         return answer
-    if s.bare_lf:
-        warn_bare_lf(p, out, head.base + head.at + s.end - 1)
     t = oisp_tokens_push(out, p.role)
     t.data = d + s.text
     t.size = <uint32_t>s.text_size
@@ -274,6 +272,8 @@ cdef int start_line(oisp_http1* p, lines* head, oisp_tokens* out) noexcept nogil
         t.number = s.status
         t.flags = s.minor
         p.head.status = s.status
+    if s.bare_lf:
+        warn_bare_lf(p, out, head.base + head.at + s.end - 1)
     p.head.started = 1
     head.at += s.end
     return LINE_READ
@@ -378,7 +378,7 @@ cdef inline size_t after_line(const uint8_t* d, size_t n, size_t i) noexcept nog
 
 
 # Continuation lines (RFC 9112 section 5.2): each is joined to the value by one blank, in place. Gives the end of the value.
-cdef size_t unfold(lines* head, size_t end, size_t* next_line) noexcept nogil:
+cdef size_t unfold(lines* head, size_t value, size_t end, size_t* next_line) noexcept nogil:
     cdef const uint8_t* d = head.data
     cdef size_t i = next_line[0]
     cdef size_t stop
@@ -393,9 +393,11 @@ cdef size_t unfold(lines* head, size_t end, size_t* next_line) noexcept nogil:
         while size and is_blank(d[i + size - 1]):
             size -= 1
         if size:
-            head.rewrite[end] = c' '
-            memmove(head.rewrite + end + 1, d + i, size)
-            end += size + 1
+            if end > value:
+                head.rewrite[end] = c' '
+                end += 1
+            memmove(head.rewrite + end, d + i, size)
+            end += size
         i = stop
     next_line[0] = i
     return end
@@ -435,7 +437,7 @@ cdef int field_line(oisp_http1* p, lines* head, int kind, oisp_tokens* out) noex
         if head.rewrite is NULL:
             return LINE_COPY
         folded = 1
-        end = unfold(head, end, &next_line)
+        end = unfold(head, value, end, &next_line)
         if end == 0:
             return bad_line(p, head, out)
         warn(out, OISP_WARNING_OBS_FOLD, head.base + begin)

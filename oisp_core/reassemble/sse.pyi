@@ -11,8 +11,8 @@ class SseParser:
 
     event_max: bytes of one event, from its first line with content to its blank line; beyond it the status is LIMIT.
 
-    Flags of EVENT: 1 the stream ended without its blank line, 2 and without the end of its last line, 4 lines of it may have
-    been lost in a gap before it. Comments, `id` and `retry` give nothing.
+    Flags of EVENT: 1 the stream ended without its blank line, 2 and without the end of its last line, 4 lines of it may
+    have been lost in a gap before it. Comments, `id` and `retry` give nothing.
     """
 
     def __init__(self, *, event_max: int = 16777216) -> None: ...

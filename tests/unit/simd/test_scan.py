@@ -1,0 +1,125 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Each vector form equals its scalar twin: over lengths, alignments, every byte value, and at a page not to be read."""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import random
+
+import pytest
+
+from oisp_core.simd.scan import Scanner, available
+
+FUNCTIONS = ["find_eol", "find_string_stop", "find_quote", "find_structure", "utf8_prefix", "utf8_count"]
+SCALAR = Scanner("scalar")
+VECTOR = [name for name in available() if name != "scalar"]
+
+
+def definition(function: str, data: bytes) -> int:
+    """The same in plain Python."""
+    if function == "utf8_prefix":
+        try:
+            data.decode()
+        except UnicodeDecodeError as error:
+            return error.start
+        return len(data)
+    if function == "utf8_count":
+        return sum(b & 0xC0 != 0x80 for b in data)
+    stops = {
+        "find_eol": lambda b: b in b"\r\n",
+        "find_string_stop": lambda b: b in b'"\\' or b < 0x20 or b >= 0x80,
+        "find_quote": lambda b: b in b'"\\' or b < 0x20,
+        "find_structure": lambda b: b in b'"{}[]',
+    }
+    return next((i for i, b in enumerate(data) if stops[function](b)), len(data))
+
+
+def samples() -> list[bytes]:
+    rng = random.Random(4)
+    text = 'aé€😀z{"k": [1, "\\u00e9"]}\r\n'.encode()
+    made = [b"a" * n for n in range(140)]
+    made += [bytes([b]) for b in range(256)]
+    for _ in range(400):
+        size = rng.randrange(1, 140)
+        data = bytearray(rng.choice((b"a", text, b"\xe2\x82\xac", b"\xf0\x9f\x98\x80", b"\xc3\xa9")) * size)[:size]
+        for _ in range(rng.randrange(0, 3)):
+            data[rng.randrange(size)] = rng.randrange(256)
+        made.append(bytes(data))
+    return made
+
+
+SAMPLES = samples()
+
+
+@pytest.mark.parametrize("name", available())
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_equals_the_definition(name: str, function: str) -> None:
+    scan = getattr(Scanner(name), function)
+    for data in SAMPLES:
+        assert scan(data) == definition(function, data), data
+
+
+@pytest.mark.parametrize("name", available())
+def test_find_equals_bytes_find(name: str) -> None:
+    scanner = Scanner(name)
+    for data in SAMPLES:
+        for byte in {0, 97, 255, *data[-3:]}:
+            at = data.find(byte)
+            assert scanner.find(data, byte) == (at if at >= 0 else len(data))
+
+
+@pytest.mark.parametrize("name", available())
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_every_byte_value_at_every_place(name: str, function: str) -> None:
+    scan = getattr(Scanner(name), function)
+    for byte in range(256):
+        for at in (0, 7, 15, 16, 31, 32, 47, 66):
+            data = bytearray(b"a" * 67)
+            data[at] = byte
+            assert scan(bytes(data)) == definition(function, bytes(data))
+
+
+def guarded(size: int) -> tuple[mmap.mmap, int]:
+    """Two pages, the second of which may not be read; the offset at which `size` bytes end at it."""
+    page = mmap.PAGESIZE
+    memory = mmap.mmap(-1, 2 * page)
+    address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+    libc = ctypes.CDLL(None, use_errno=True)
+    libc.mprotect.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+    assert libc.mprotect(address + page, page, 0) == 0
+    return memory, page - size
+
+
+@pytest.mark.parametrize("name", available())
+def test_reads_nothing_beyond_the_end(name: str) -> None:
+    scanner = Scanner(name)
+    memory, _ = guarded(0)
+    page = mmap.PAGESIZE
+    view = memoryview(memory)
+    for fill in (b"a", "€".encode()):
+        for size in range(100):
+            data = (fill * 100)[:size]
+            view[page - size : page] = data
+            for function in FUNCTIONS:
+                assert getattr(scanner, function)(view[page - size : page]) == definition(function, data)
+            assert scanner.find(view[page - size : page], 1) == size
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_alignment_does_not_matter(function: str) -> None:
+    data = bytearray(b"b" * 200)
+    data[150:153] = b'"\r\n'
+    for name in VECTOR:
+        scan = getattr(Scanner(name), function)
+        for start in range(64):
+            assert scan(memoryview(data)[start:]) == definition(function, bytes(data[start:]))
+
+
+def test_the_best_table_is_the_first_available() -> None:
+    assert Scanner().name == available()[0]
+
+
+def test_another_name_is_a_clear_error() -> None:
+    with pytest.raises(LookupError, match="no scan table 'mmx'"):
+        Scanner("mmx")
