@@ -20,6 +20,7 @@ from tests.reference.vectors import join_data
 VALUES = st.sampled_from([b"", b"a", b"a b", b"text/event-stream", b"caf\xc3\xa9", b"x" * 40, b'a,b;c="d"'])
 NAMES = st.sampled_from([b"Host", b"X-A", b"content-type", b"Authorization", b"a", b"X-Very-Long-Name-Of-A-Field"])
 BODY = st.binary(max_size=60)
+BREAKS = st.sampled_from([b"", b"\r", b"\n", b"\x00", b"5", b";", b"Content-Length: 3\r\n"])
 EOL = st.sampled_from([b"\r\n"] * 9 + [b"\n"])
 
 
@@ -68,11 +69,7 @@ def stream(draw: st.DrawFn, role: str) -> bytes:
     for _ in range(draw(st.sampled_from([0, 0, 0, 1, 2]))):
         at = draw(st.integers(0, len(data)))
         cut = draw(st.integers(0, 3))
-        data = (
-            data[:at]
-            + draw(st.sampled_from([b"", b"\r", b"\n", b"\x00", b"5", b";", b"Content-Length: 3\r\n"]))
-            + data[at + cut :]
-        )
+        data = data[:at] + draw(BREAKS) + data[at + cut :]
     return data
 
 
@@ -174,9 +171,8 @@ def h11_messages(role: str, data: bytes) -> list[dict[str, Any]] | None:
             event = connection.next_event()
             if isinstance(event, h11.Request | h11.Response | h11.InformationalResponse):
                 url = bytes(event.target) if isinstance(event, h11.Request) else b""
-                made.append(
-                    {"url": url, "fields": [tuple(map(bytes, f)) for f in event.headers.raw_items()], "body": b""}
-                )
+                raw = [(bytes(name), bytes(value)) for name, value in event.headers.raw_items()]
+                made.append({"url": url, "fields": raw, "body": b""})
             elif isinstance(event, h11.Data):
                 made[-1]["body"] += bytes(event.data)
             else:

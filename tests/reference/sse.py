@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Server-sent events read the slow, obvious way: the algorithm of the WHATWG HTML standard (9.2.6) over a whole body."""
+"""Server-sent events read the slow, obvious way: the algorithm of the WHATWG standard (9.2.6) over a whole body."""
 
 from __future__ import annotations
 

@@ -5,7 +5,7 @@ A vector is a heading of level 2, a sentence or two, a ```bytes block and a ```l
 
 The bytes block: its lines are joined without their line ends; `\\r`, `\\n`, `\\t`, `\\\\` and `\\xNN` are escapes.
 Its info string gives the parser's options (`role=response head_max=64`). A line `<gap 5>` (or `<expect HEAD>`,
-`<tunnel>`, `<no-finish>`) is not bytes but a call at that place; every vector ends with finish unless it says otherwise.
+`<tunnel>`, `<no-finish>`) is not bytes but a call at that place; every vector ends with finish unless it says no.
 
 The log block: one line a token, its offset first; `= MORE` is the status after all input, and what follows it the
 answer to finish. Neighbouring DATA are joined, since only their number depends on the split.
