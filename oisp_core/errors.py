@@ -23,18 +23,19 @@ __all__ = [
     "OispError",
     "RecordingError",
     "ResourceError",
+    "printable",
 ]
 
 _SHOWN = 80
 
 
-def _printable(text: str) -> str:
-    """`text` without anything that a terminal would act upon."""
+def printable(text: str) -> str:
+    """`text` with escapes in place of everything that a terminal would act upon."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "replace").decode() for c in text)
 
 
 def _place(file: str | PathLike[str] | None, line: int | None) -> str:
-    name = "" if file is None else _printable(fspath(file))
+    name = "" if file is None else printable(fspath(file))
     if line is None:
         return name
     return f"{name}:{line}" if name else f"line {line}"
@@ -89,14 +90,14 @@ class ConfigError(OispError, ValueError):
     def _render(self) -> str:
         what = []
         if self.message:
-            what.append(_printable(self.message))
+            what.append(printable(self.message))
         if self.expected is not None:
-            what.append(f"expected {_printable(self.expected)}")
+            what.append(f"expected {printable(self.expected)}")
         if self.got is not None:
             what.append(f"got {_quoted(self.got)}")
         if self.hint:
-            what.append(_printable(self.hint))
-        where = [part for part in (_place(self.file, self.line), _printable(self.key or "")) if part]
+            what.append(printable(self.hint))
+        where = [part for part in (_place(self.file, self.line), printable(self.key or "")) if part]
         return ": ".join([*where, "; ".join(what) or "not valid"])
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -127,9 +128,9 @@ class RecordingError(OispError, ValueError):
         super().__init__(self._render())
 
     def _render(self) -> str:
-        what = [_printable(self.message)] if self.message else []
+        what = [printable(self.message)] if self.message else []
         if self.expected is not None:
-            what.append(f"expected {_printable(self.expected)}")
+            what.append(f"expected {printable(self.expected)}")
         if self.got is not None:
             what.append(f"got {_quoted(self.got)}")
         where = _place(self.file, None) or "recording"
@@ -149,7 +150,7 @@ class EventError(OispError, ValueError):
     def __init__(self, path: str, reason: str) -> None:
         self.path = path
         self.reason = reason
-        super().__init__(f"{_printable(path)}: {_printable(reason)}")
+        super().__init__(f"{printable(path)}: {printable(reason)}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.path, self.reason)
@@ -165,7 +166,7 @@ class LimitError(OispError, ValueError):
         self.most = most
         low = "0" if least is None else str(least)
         bounds = f"at least {low}" if most is None else f"{low} to {most}"
-        super().__init__(f"limits.{_printable(name)}: expected an integer, {bounds}; got {_quoted(got)}")
+        super().__init__(f"limits.{printable(name)}: expected an integer, {bounds}; got {_quoted(got)}")
 
     def __reduce__(self) -> tuple[Any, ...]:
         return type(self), (self.name, self.got, self.least, self.most)

@@ -69,5 +69,5 @@ def test_errors_survive_pickling(error: OispError) -> None:
 
 
 def test_every_error_is_an_oisp_error() -> None:
-    for name in errors.__all__:
+    for name in set(errors.__all__) - {"printable"}:
         assert issubclass(getattr(errors, name), OispError)
