@@ -11,8 +11,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from oisp_core.encode.writer cimport (
-    encode_chunk, encode_embedding, encode_request, encode_response, encode_tool_call, encode_tool_result, writer_free,
-    writer_hash_key, writer_init, writer_seed, writer_ulid)
+    encode_chunk, encode_embedding, encode_request, encode_response, encode_tool_call, encode_tool_result, writer_context,
+    writer_free, writer_hash_key, writer_init, writer_seed, writer_ulid)
 from oisp_core.types cimport (
     OISP_TEXT_STRING, oisp_buffer_append, oisp_buffer_free, oisp_buffer_wipe, oisp_call, oisp_choice, oisp_exchange,
     oisp_facts, oisp_message_part, oisp_slice, oisp_status, oisp_text, oisp_tool_answer, oisp_tool_def, oisp_ulid,
@@ -387,3 +387,8 @@ cdef class Writer:
             size = self.w.out.size
             self.w.out.size = 0
         return size
+
+
+def context_check(bytes members):
+    """-1: not fit to be spliced into an event; else 1 if a source is among the members, 0 if not."""
+    return writer_context(<const unsigned char*> <const char*> members, len(members))

@@ -487,13 +487,42 @@ static size_t digits(check *c) {
   return (size_t)(c->at - from);
 }
 
-/* A number that is not within a double is refused by most parsers: decimal digits before the point plus exponent are
- * compared with 308, which refuses a little too much at the very edge and never too little. */
+/* Digits of the mantissa at `p`, the first 17 of them as one number; the largest double begins with 17976931348623157. */
+static uint64_t leading_digits(const uint8_t *p, const uint8_t *end) {
+  uint64_t v = 0;
+  int n = 0;
+  for (; n < 17; n++, p++) {
+    if (p < end && *p == '.')
+      p++;
+    v = v * 10 + (p < end && *p >= '0' && *p <= '9' ? (uint64_t)(*p - '0') : 0);
+  }
+  return v;
+}
+
+/* `e` or `E`, a sign, digits; 0 when it is malformed. */
+static int check_exponent(check *c, int64_t *exponent) {
+  int negative = 0;
+  c->at++;
+  if (c->at < c->end && (*c->at == '+' || *c->at == '-'))
+    negative = *c->at++ == '-';
+  const uint8_t *from = c->at;
+  if (digits(c) == 0)
+    return 0;
+  for (; from < c->at && *exponent < 100000; from++)
+    *exponent = *exponent * 10 + (*from - '0');
+  if (negative)
+    *exponent = -*exponent;
+  return 1;
+}
+
+/* A number beyond a double is refused by most parsers: digits before the point plus exponent say how large it is (a little
+ * too large when it begins with zeros). */
 static int check_number(check *c) {
   int64_t exponent = 0;
   size_t whole;
   if (*c->at == '-')
     c->at++;
+  const uint8_t *from = c->at;
   if (c->at < c->end && *c->at == '0') {
     c->at++;
     whole = 1;
@@ -504,20 +533,13 @@ static int check_number(check *c) {
     if (digits(c) == 0)
       return 0;
   }
-  if (c->at < c->end && (*c->at | 0x20) == 'e') {
-    int negative = 0;
-    c->at++;
-    if (c->at < c->end && (*c->at == '+' || *c->at == '-'))
-      negative = *c->at++ == '-';
-    const uint8_t *from = c->at;
-    if (digits(c) == 0)
-      return 0;
-    for (; from < c->at && exponent < 100000; from++)
-      exponent = exponent * 10 + (*from - '0');
-    if (negative)
-      exponent = -exponent;
-  }
-  return (int64_t)whole + exponent <= 308 && whole <= 308;
+  const uint8_t *end = c->at;
+  if (c->at < c->end && (*c->at | 0x20) == 'e' && !check_exponent(c, &exponent))
+    return 0;
+  if (whole > 309)
+    return 0;
+  int64_t size = (int64_t)whole + exponent;
+  return size < 309 || (size == 309 && *from != '0' && leading_digits(from, end) <= 17976931348623157ULL);
 }
 
 static int check_word(check *c, const char *word) {
@@ -571,37 +593,76 @@ static int check_after(check *c, uint8_t *stack, size_t *depth) {
   return 2;
 }
 
-int oisp_json_check(const uint8_t *data, size_t size) {
+/* The value at c->at, which then stands behind it; its first character, or 0. */
+static int check_value(check *c) {
   uint8_t stack[OISP_CHECK_DEPTH];
   size_t depth = 0;
-  check c = {data, data + size};
   int first = 0, state = 1;
   while (state == 1) {
-    skip_blanks(&c);
-    if (c.at >= c.end)
+    skip_blanks(c);
+    if (c->at >= c->end)
       return 0;
-    uint8_t b = *c.at;
+    uint8_t b = *c->at;
     if (!first)
       first = b;
     if (b != '{' && b != '[') {
-      if (!check_scalar(&c))
+      if (!check_scalar(c))
         return 0;
-      state = check_after(&c, stack, &depth);
+      state = check_after(c, stack, &depth);
       continue;
     }
     if (depth == OISP_CHECK_DEPTH)
       return 0;
-    c.at++;
-    skip_blanks(&c);
-    if (c.at < c.end && *c.at == (b == '{' ? '}' : ']')) {
-      c.at++;
-      state = check_after(&c, stack, &depth);
+    c->at++;
+    skip_blanks(c);
+    if (c->at < c->end && *c->at == (b == '{' ? '}' : ']')) {
+      c->at++;
+      state = check_after(c, stack, &depth);
       continue;
     }
     stack[depth++] = b;
-    if (b == '{' && !check_key(&c))
+    if (b == '{' && !check_key(c))
       return 0;
   }
+  return state == 2 ? first : 0;
+}
+
+int oisp_json_check(const uint8_t *data, size_t size) {
+  check c = {data, data + size};
+  int first = check_value(&c);
   skip_blanks(&c);
-  return state == 2 && c.at == c.end ? first : 0;
+  return c.at == c.end ? first : 0;
+}
+
+static int context_member(const uint8_t *key, size_t size) {
+  static const char *const members[] = {"source",      "host",  "actor",   "process",      "app",
+                                        "web_context", "attrs", "ts_mono", "trace_context"};
+  for (int i = 0; i < 9; i++)
+    if (strlen(members[i]) == size && memcmp(members[i], key, size) == 0)
+      return i;
+  return -1;
+}
+
+int oisp_context_check(const uint8_t *data, size_t size) {
+  check c = {data, data + size};
+  uint32_t seen = 0;
+  for (size_t i = 0; i < size; i++)
+    if (data[i] < 0x20)
+      return -1; /* a line of NDJSON has no line break */
+  for (;;) {
+    skip_blanks(&c);
+    const uint8_t *from = c.at;
+    if (!check_key(&c))
+      return -1;
+    const uint8_t *quote = memchr(from + 1, '"', (size_t)(c.at - from - 1));
+    int member = context_member(from + 1, (size_t)(quote - from - 1));
+    if (member < 0 || (seen >> member & 1) || !check_value(&c))
+      return -1;
+    seen |= 1u << member;
+    skip_blanks(&c);
+    if (c.at == c.end)
+      return (int)(seen & 1);
+    if (*c.at++ != ',')
+      return -1;
+  }
 }

@@ -6,6 +6,8 @@ from oisp_core.types cimport (oisp_call, oisp_exchange, oisp_facts, oisp_status,
 cdef int writer_init(oisp_writer* w, int policy, size_t out_max) noexcept nogil
 cdef void writer_seed(oisp_writer* w, uint64_t a, uint64_t b, bint reproducible) noexcept nogil
 cdef void writer_hash_key(oisp_writer* w, const unsigned char* key, size_t size) noexcept nogil
+# Members for facts.context (set_context): -1 not fit to be spliced in, else the value of facts.context_has_source.
+cdef int writer_context(const unsigned char* members, size_t size) noexcept nogil
 cdef void writer_free(oisp_writer* w) noexcept nogil
 # Monotonic within a millisecond. With a reproducible seed the random half comes from the generator alone.
 cdef void writer_ulid(oisp_writer* w, uint64_t ts_ns, oisp_ulid* out) noexcept nogil

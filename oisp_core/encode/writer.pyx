@@ -11,7 +11,8 @@ Not here: what an event is (decode/), when it is emitted and with which ids (the
 from libc.stdint cimport UINT32_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset, strlen
 from oisp_core.types cimport (
-    OISP_LIMIT, OISP_OK, OISP_PART_SYSTEM, OISP_POLICY_FULL, OISP_POLICY_METADATA, OISP_POLICY_REDACTED,
+    OISP_KIND_CHAT, OISP_KIND_COMPLETION, OISP_KIND_UNKNOWN, OISP_LIMIT, OISP_OK, OISP_PART_SYSTEM, OISP_POLICY_FULL,
+    OISP_POLICY_METADATA, OISP_POLICY_REDACTED,
     OISP_TEXT_JSON, OISP_TEXT_NONE, OISP_TEXT_PLAIN, OISP_TEXT_REWRITTEN, OISP_TEXT_STRING, OISP_TEXT_TRUNCATED,
     OISP_X_CACHED_ANSWER, OISP_X_LIMIT, OISP_X_REQUEST_BAD, OISP_X_RESPONSE_BAD, OISP_X_REWRITTEN,
     OISP_X_STREAM_ASKED, OISP_X_STREAM_NOT_ASKED, OISP_X_SYSTEM,
@@ -30,7 +31,9 @@ cdef extern from "oisp/contract.h" nogil:
         OISP_COMPLETENESS_METADATA_ONLY
         OISP_COMPLETENESS_PARTIAL
         OISP_COMPLETENESS_REDACTED
+        OISP_LEVEL_HIGH
         OISP_LEVEL_INFERRED
+        OISP_LEVEL_MEDIUM
         OISP_ROLE_ASSISTANT
         OISP_ROLE_SYSTEM
         OISP_TRIGGERED_BY_LLM_DECISION
@@ -60,8 +63,22 @@ cdef extern from "oisp/confidence.h" nogil:
     const uint64_t MISSING_USAGE "OISP_MISSING_BIT(USAGE)"
 
 
+cdef extern from *:
+    """
+    #include "oisp/policy.h"
+    #define OISP_POLICY_CELLS(name, events, path, metadata, redacted, full, stays) \\
+      {{#name, events, path, #metadata, #redacted, #full, stays}},
+    static const struct oisp_policy_row { const char *cells[7]; } oisp_policy_rows[] = {
+        OISP_POLICY_TABLE(OISP_POLICY_CELLS)};
+    """
+    struct oisp_policy_row:
+        const char* cells[7]
+    const oisp_policy_row oisp_policy_rows[]
+
+
 cdef extern from "oisp/policy.h" nogil:
     enum:
+        OISP_POLICY_FIELDS
         OISP_KEEP
         OISP_MASK
         OISP_MARK
@@ -97,10 +114,16 @@ cdef extern from "oisp/text.h" nogil:
     int oisp_put_compact(oisp_buffer* out, const uint8_t* data, size_t size)
     int oisp_put_unescaped(oisp_buffer* out, const uint8_t* data, size_t size)
     int oisp_json_check(const uint8_t* data, size_t size)
+    int oisp_context_check(const uint8_t* data, size_t size)
+
+
+cdef extern from "oisp/toolname.h" nogil:
+    unsigned oisp_tool_type_of(const uint8_t* name, size_t size)
 
 
 cdef extern from "oisp/sha256.h" nogil:
     void oisp_hmac_key(uint8_t* out, const void* key, size_t size)
+    const char* oisp_sha256_backend()
 
 
 cdef extern from "oisp/line.h" nogil:
@@ -130,6 +153,7 @@ cdef extern from "oisp/line.h" nogil:
     const char* oisp_word_request(unsigned v)
     const char* oisp_word_role(unsigned v)
     const char* oisp_word_tool(unsigned v)
+    const char* oisp_word_agent_tool(unsigned v)
     const char* oisp_word_finish(unsigned v)
     const char* oisp_word_level(unsigned v)
     const char* oisp_word_completeness(unsigned v)
@@ -166,6 +190,10 @@ cdef void writer_free(oisp_writer* w) noexcept nogil:
 cdef void writer_hash_key(oisp_writer* w, const unsigned char* key, size_t size) noexcept nogil:
     oisp_hmac_key(w.hash_key, key, size)
     w.keyed = 1
+
+
+cdef int writer_context(const unsigned char* members, size_t size) noexcept nogil:
+    return oisp_context_check(members, size)
 
 
 cdef uint64_t random_next(oisp_writer* w) noexcept nogil:
@@ -244,19 +272,38 @@ cdef void note_text(oisp_line* to, const oisp_text* t) noexcept nogil:
 
 cdef void put_string(oisp_line* to, const oisp_text* t) noexcept nogil:
     """As a JSON string, whatever form the text has."""
-    cdef const uint8_t* data = text_data(to, t)
-    note_text(to, t)
-    if t.form == OISP_TEXT_JSON and t.size >= 2 and data[0] == c'"':
-        line_must(to, oisp_put_json(&to.w.out, data, t.size))
-        return
     line_put(to, b'"')
-    if t.form == OISP_TEXT_STRING:
-        line_raw(to, data, t.size)
+    put_inside(to, t)
+    line_put(to, b'"')
+
+
+cdef bint is_json_string(const uint8_t** data, uint32_t* size, int form) noexcept nogil:
+    """A JSON value that is a string: then `data` and `size` are its inside."""
+    cdef uint32_t at = 0, end = size[0]
+    if form != OISP_TEXT_JSON:
+        return False
+    while at < end and data[0][at] <= c" ":
+        at += 1
+    while end > at and data[0][end - 1] <= c" ":
+        end -= 1
+    if end - at < 2 or data[0][at] != c'"':
+        return False
+    data[0] += at + 1
+    size[0] = end - at - 2
+    return True
+
+
+cdef void put_inside(oisp_line* to, const oisp_text* t) noexcept nogil:
+    """The text between quotes."""
+    cdef const uint8_t* data = text_data(to, t)
+    cdef uint32_t size = t.size
+    note_text(to, t)
+    if t.form == OISP_TEXT_STRING or is_json_string(&data, &size, t.form):
+        line_raw(to, data, size)
     elif t.form == OISP_TEXT_JSON:
-        line_must(to, oisp_put_compact(&to.w.out, data, t.size))
+        line_must(to, oisp_put_compact(&to.w.out, data, size))
     else:
         line_must(to, oisp_put_plain(&to.w.out, data, t.size))
-    line_put(to, b'"')
 
 
 cdef void put_slice(oisp_line* to, const oisp_slice* s) noexcept nogil:
@@ -458,6 +505,16 @@ cdef const char* policy_name(int policy) noexcept nogil:
     return b"full"
 
 
+cdef int level(oisp_line* to, const oisp_confidence* c) noexcept nogil:
+    """What lost bytes is never `high`."""
+    if oisp_word_level(c.level) == NULL:
+        return OISP_LEVEL_INFERRED
+    if c.level == OISP_LEVEL_HIGH and (to.partial or c.request_lost or c.response_lost or c.over_limit
+                                       or c.completeness == OISP_COMPLETENESS_PARTIAL):
+        return OISP_LEVEL_MEDIUM
+    return c.level
+
+
 cdef void put_confidence(oisp_line* to) noexcept nogil:
     cdef const oisp_confidence* c = &to.f.confidence
     if to.x.flags & OISP_X_LIMIT:
@@ -466,7 +523,7 @@ cdef void put_confidence(oisp_line* to) noexcept nogil:
     if to.x.flags & OISP_X_REWRITTEN:
         to.reasons |= REASON_TEXT_REWRITTEN
     line_put(to, b',"confidence":{"level":')
-    line_word(to, oisp_word_level(c.level if oisp_word_level(c.level) != NULL else OISP_LEVEL_INFERRED))
+    line_word(to, oisp_word_level(level(to, c)))
     line_put(to, b',"completeness":')
     line_word(to, oisp_word_completeness(completeness(to, c)))
     put_bits(to, b'"reasons":', to.reasons | c.reasons, False)
@@ -625,9 +682,7 @@ cdef bint same_word(oisp_line* to, const oisp_text* raw, const char* word) noexc
     cdef uint32_t size = raw.size
     if word == NULL:
         return False
-    if raw.form == OISP_TEXT_JSON and size >= 2 and data[0] == c'"':
-        data += 1
-        size -= 2
+    is_json_string(&data, &size, raw.form)
     return size == strlen(word) and memcmp(data, word, size) == 0
 
 
@@ -899,6 +954,36 @@ cdef void put_ext_text(oisp_line* to, const char* key, const char* length_key, c
     digest(to, t, &d, hex)
     line_key(to, length_key)
     line_unsigned(to, d.chars)
+
+
+cdef void put_choice_texts(oisp_line* to, const char* key, const char* length_key, int field,
+                           uint64_t missing) noexcept nogil:
+    """Reasoning or refusal of all choices, in order, as one text."""
+    cdef const oisp_text* t
+    cdef uint64_t chars = 0
+    cdef uint32_t i
+    cdef bint opened = False, keep = False
+    cdef oisp_digest d
+    for i in range(to.x.choices_count):
+        t = &to.x.choices[i].reasoning if field == OISP_FIELD_REASONING else &to.x.choices[i].refusal
+        if t.size == 0 or not present(to, t):
+            continue
+        if not opened:
+            keep = may_put(to, t, field, missing)
+            line_key(to, key if keep else length_key)
+            if keep:
+                line_put(to, b'"')
+            opened = True
+        if keep:
+            put_inside(to, t)
+        else:
+            oisp_digest_begin(&d, NULL)
+            oisp_digest_text(&d, t.form, text_data(to, t), t.size)
+            chars += d.chars
+    if opened and keep:
+        line_put(to, b'"')
+    elif opened:
+        line_unsigned(to, chars)
 
 
 cdef void put_raw_roles(oisp_line* to) noexcept nogil:
@@ -1206,10 +1291,8 @@ cdef void put_response_ext(oisp_line* to) noexcept nogil:
     cdef const oisp_exchange* x = to.x
     begin_ext(to)
     bool_member(to, b'"streamed":', to.f.streamed)
-    if x.choices_count:
-        put_ext_text(to, b'"reasoning":', b'"reasoning_length":', &x.choices[0].reasoning, OISP_FIELD_REASONING,
-                     MISSING_REASONING)
-        put_ext_text(to, b'"refusal":', b'"refusal_length":', &x.choices[0].refusal, OISP_FIELD_REFUSAL, 0)
+    put_choice_texts(to, b'"reasoning":', b'"reasoning_length":', OISP_FIELD_REASONING, MISSING_REASONING)
+    put_choice_texts(to, b'"refusal":', b'"refusal_length":', OISP_FIELD_REFUSAL, 0)
     if x.usage.cache_write != ABSENT:
         line_key(to, b'"usage":{"cache_write_tokens":')
         line_integer(to, x.usage.cache_write)
@@ -1224,11 +1307,13 @@ cdef void note_response(oisp_line* to) noexcept nogil:
     """What an answer should have and has not."""
     if to.x.flags & OISP_X_RESPONSE_BAD:
         to.reasons |= REASON_RESPONSE_UNREADABLE
+    cdef int kind = to.f.verdict.kind if to.f.verdict != NULL else OISP_KIND_UNKNOWN
     if succeeded(to):
-        if not has_usage(to):
-            to.missing |= MISSING_USAGE
-        if finish_of(to.x) == 0:
-            to.missing |= MISSING_FINISH_REASON
+        if kind == OISP_KIND_CHAT or kind == OISP_KIND_COMPLETION:
+            if not has_usage(to):
+                to.missing |= MISSING_USAGE
+            if finish_of(to.x) == 0:
+                to.missing |= MISSING_FINISH_REASON
     else:
         to.missing &= ~MISSING_MODEL  # an error names none
 
@@ -1354,6 +1439,8 @@ cdef oisp_status encode_tool_call(oisp_writer* w, const oisp_exchange* x, const 
     begin(to, w, x, f, b"agent.tool_call")
     line_key(to, b'"tool":{')
     text_member(to, b'"name":', &call.name)
+    if call.name.form != OISP_TEXT_NONE:
+        word_member(to, b'"type":', oisp_word_agent_tool(oisp_tool_type_of(text_data(to, &call.name), call.name.size)))
     if call.server:
         slice_member(to, b'"provider":', &f.provider_id)
     text_member(to, b'"server":', &call.server_name)
@@ -1416,19 +1503,29 @@ cdef void put_answer_id(oisp_line* to, const oisp_tool_answer* answer) noexcept 
     line_put(to, b'"')
 
 
+cdef void put_answer_tool(oisp_line* to, const oisp_tool_answer* answer) noexcept nogil:
+    cdef const uint8_t* name = to.f.tool_name.data
+    cdef size_t size = to.f.tool_name.size
+    if present(to, &answer.name) and answer.name.size:
+        name = text_data(to, &answer.name)
+        size = answer.name.size
+        line_key(to, b'"tool":{"name":')
+        put_string(to, &answer.name)
+    elif size:
+        line_key(to, b'"tool":{"name":')
+        put_slice(to, &to.f.tool_name)
+    else:
+        return
+    word_member(to, b'"type":', oisp_word_agent_tool(oisp_tool_type_of(name, size)))
+    line_put(to, b"}")
+
+
 cdef oisp_status encode_tool_result(oisp_writer* w, const oisp_exchange* x, const oisp_tool_answer* answer,
                                     const oisp_facts* f) noexcept nogil:
     cdef oisp_line line
     cdef oisp_line* to = &line
     begin(to, w, x, f, b"agent.tool_result")
-    if present(to, &answer.name):
-        line_key(to, b'"tool":{')
-        text_member(to, b'"name":', &answer.name)
-        line_put(to, b"}")
-    elif f.tool_name.size:
-        line_key(to, b'"tool":{')
-        slice_member(to, b'"name":', &f.tool_name)
-        line_put(to, b"}")
+    put_answer_tool(to, answer)
     put_answer_id(to, answer)
     if answer.success >= 0:
         bool_member(to, b'"success":', answer.success)
@@ -1443,3 +1540,42 @@ cdef oisp_status encode_tool_result(oisp_writer* w, const oisp_exchange* x, cons
     else:
         to.missing |= MISSING_PARENT
     return finish(to)
+
+
+# --- what Python may ask ---
+
+
+def text_digest(text, hash_key=None):
+    """(hash, code points) of a text, as events carry them. `text` is str, or bytes of UTF-8, in which whatever is not
+    valid counts as U+FFFD; `hash_key` is the key of `Engine(hash_key=)`."""
+    cdef bytes data
+    cdef uint8_t key[64]
+    cdef oisp_digest d
+    cdef char hex[16]
+    if isinstance(text, bytes):
+        data = text
+    else:  # "surrogatepass" would give three invalid bytes, which count as three
+        data = "".join("\ufffd" if "\ud800" <= c <= "\udfff" else c for c in text).encode()
+    if hash_key is not None:
+        oisp_hmac_key(key, <const char*> (<bytes> hash_key), len(hash_key))
+    oisp_digest_begin(&d, key if hash_key is not None else NULL)
+    oisp_digest_text(&d, OISP_TEXT_PLAIN, <const uint8_t*> <const char*> data, len(data))
+    oisp_digest_end(&d, hex)
+    oisp_wipe(key, sizeof(key))
+    return ("hmac-sha256:" if hash_key is not None else "sha256:") + hex[:16].decode(), d.chars
+
+
+def sha256_backend():
+    """Name of the SHA-256 that this processor runs: `sha-ni`, `armv8` or `portable`."""
+    return oisp_sha256_backend().decode()
+
+
+def policy_table():
+    """The rows that the writer runs: (name, event types, path, metadata, redacted, full, what stays)."""
+    rows = []
+    for i in range(<int> OISP_POLICY_FIELDS):
+        row = []
+        for k in range(7):
+            row.append((<bytes> oisp_policy_rows[i].cells[k]).decode())
+        rows.append(tuple(row))
+    return rows

@@ -38,4 +38,9 @@ int oisp_put_unescaped(oisp_buffer *out, const uint8_t *data, size_t size); /* t
 #define OISP_CHECK_DEPTH 256
 int oisp_json_check(const uint8_t *data, size_t size);
 
+/* Members of an envelope, without braces, that may be spliced into an event: host, actor, process, app, web_context, source,
+ * attrs, ts_mono, trace_context, each at most once, valid, on one line. -1 if they are not, else 1 if a source is among
+ * them and 0 if not. */
+int oisp_context_check(const uint8_t *data, size_t size);
+
 #endif
