@@ -9,6 +9,7 @@ from typing import Any
 
 import msgspec
 import orjson
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -245,30 +246,35 @@ def check(line: bytes, expected: dict[str, Any]) -> None:
     assert validate.problems(line) == []
 
 
-@settings(max_examples=2500, deadline=None)
-@given(
-    EXCHANGE,
-    FACTS,
-    st.sampled_from([METADATA, FULL]),
-    st.none() | st.just(b"a key of the operator"),
-    st.sampled_from(EVENTS),
-    CALL,
-    ANSWER,
-    st.integers(0, 4102444800 * 10**9),
+CASE = given(
+    x=EXCHANGE,
+    f=FACTS,
+    policy=st.sampled_from([METADATA, FULL]),
+    key=st.none() | st.just(b"a key of the operator"),
+    kind=st.sampled_from(EVENTS),
+    call=CALL,
+    answer=ANSWER,
+    ts_ns=st.integers(0, 4102444800 * 10**9),
 )
-def test_the_writer_equals_its_twin(
-    x: dict[str, Any],
-    f: dict[str, Any],
-    policy: int,
-    key: bytes | None,
-    kind: str,
-    call: dict[str, Any],
-    answer: dict[str, Any],
-    ts_ns: int,
-) -> None:
+
+
+def equals_twin(x: Any, f: Any, policy: int, key: bytes | None, kind: str, call: Any, answer: Any, ts_ns: int) -> None:
     x = x | {"calls": [call], "answers": [answer]}
     f = f | {"event_id": ULID, "ts_ns": ts_ns}
     for m in x.get("messages", ()):
         m["raw"] = int(m["raw_role"] is not None)
     line = _testing.Writer(policy, hash_key=key).encode(kind, _testing.Exchange(x), _testing.Facts(f))
     check(line, Twin(policy, key).event(kind, x, f))
+
+
+@settings(max_examples=150, deadline=None)
+@CASE
+def test_the_writer_equals_its_twin(**case: Any) -> None:
+    equals_twin(**case)
+
+
+@pytest.mark.full
+@settings(max_examples=10000, deadline=None)
+@CASE
+def test_the_writer_equals_its_twin_at_length(**case: Any) -> None:
+    equals_twin(**case)
