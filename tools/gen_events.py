@@ -38,8 +38,9 @@ def generate() -> dict[str, str]:
 def stale(files: dict[str, str]) -> list[str]:
     """Files that differ from what would be generated, and files in generated folders that nothing generates."""
     differ = [p for p, text in files.items() if not (ROOT / p).exists() or (ROOT / p).read_text() != text]
-    present = {p.relative_to(ROOT).as_posix() for top in ("schema", "proto") for p in (ROOT / top).rglob("*.*o*")}
-    return differ + sorted(p for p in present if (ROOT / p).is_file() and p not in files)
+    folders = ("schema/v0.1/common", "schema/v0.1/events", "proto")
+    present = {p.relative_to(ROOT).as_posix() for folder in folders for p in (ROOT / folder).rglob("*.*")}
+    return differ + sorted(p for p in present if p not in files)
 
 
 def main(arguments: list[str]) -> int:
