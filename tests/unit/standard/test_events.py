@@ -3,19 +3,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
 import jsonschema
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from msgspec import UNSET
 
 from oisp_core import events as e
 from oisp_core.errors import EventError
 from tests.reference import published
-from tests.unit.standard.conftest import EXAMPLES
+from tests.unit.standard.conftest import EXAMPLES, SHORT
+
+MEMBERS = ["choices", "message", "role", "content", "usage", "total_tokens", "provider", "name", "model", "tool_calls"]
 
 
 def load(root: Path, name: str) -> bytes:
@@ -25,6 +34,67 @@ def load(root: Path, name: str) -> bytes:
 def test_data_is_the_struct_of_its_type(example: Path) -> None:
     event = e.decode(example.read_bytes())
     assert type(event.data) is e.EVENT_TYPES[event.event_type]
+
+
+def texts(value: Any) -> Iterator[tuple[dict[str, Any], str, str]]:
+    """Members that hold text and stand beside its hash: the object, the member, its hash."""
+    if isinstance(value, dict):
+        for name in ("content", "query", "content_preview", "result"):
+            digest = value.get("content_hash" if name.startswith("content") else f"{name}_hash")
+            if isinstance(value.get(name), str) and digest:
+                yield value, value[name], digest
+        for member in value.values():
+            yield from texts(member)
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts(item)
+
+
+def test_hashes_and_lengths_of_examples_can_be_recomputed() -> None:
+    checked = 0
+    for path in EXAMPLES:
+        for holder, text, digest in texts(json.loads(path.read_text())):
+            assert digest == "sha256:" + hashlib.sha256(text.encode()).hexdigest()[:16], path
+            assert holder.get("content_length", len(text)) == len(text), path
+            checked += 1
+    assert checked >= 15
+
+
+def test_ids_of_examples_are_ulids_of_their_time_and_links_lead_to_events() -> None:
+    documents = [json.loads(path.read_text()) for path in EXAMPLES if path.stem not in SHORT]
+    known = {document["event_id"] for document in documents}
+    for document in documents:
+        assert re.fullmatch("[0-7][0-9A-HJKMNP-TV-Z]{25}", document["event_id"])
+        ms = reduce(lambda n, c: n * 32 + "0123456789ABCDEFGHJKMNPQRSTVWXYZ".index(c), document["event_id"][:10], 0)
+        assert datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds")[:23] == document["ts"][:23]
+        assert {link["event_id"] for link in document.get("related_events", [])} <= known
+
+
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text(),
+        lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(MEMBERS) | st.text(), inner),
+        max_leaves=20,
+    )
+)
+def test_any_document_is_read_or_refused(document: Any) -> None:
+    """Nothing but EventError leaves, and what is read is written back."""
+    base = {
+        "oisp_version": "0.1",
+        "event_id": "1",
+        "event_type": "ai.response",
+        "ts": "2026-01-01T00:00:00Z",
+        "source": {"collector": "x"},
+        "confidence": {"level": "high", "completeness": "full"},
+        "data": {},
+    }
+    for event in (document, {**base, "data": document}, {**base, "host": document}):
+        try:
+            text = json.dumps(event)
+            back = e.encode(e.decode(text))
+        except EventError:
+            continue
+        assert json.loads(back) == json.loads(text)
 
 
 def test_every_event_type_has_an_example() -> None:
