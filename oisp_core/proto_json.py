@@ -12,7 +12,7 @@ from __future__ import annotations
 import json
 import re
 from calendar import timegm
-from time import gmtime, strftime
+from datetime import datetime, timedelta
 from typing import Any, get_args
 
 from oisp_core import events
@@ -41,6 +41,7 @@ _WORDS = {
     word.upper(): word for name in events.__all__ for word in get_args(getattr(events, name)) if isinstance(word, str)
 }
 _TIME = re.compile(r"(\d{4})-(\d\d)-(\d\d)[Tt](\d\d):(\d\d):(\d\d)(?:\.(\d{1,9})\d*)?(?:[Zz]|([+-]\d\d):(\d\d))\Z")
+_FIRST, _LAST = -62135596800, 253402300799  # years 1 to 9999: what a Timestamp holds
 _RANGES = {"int32": (-(2**31), 2**31), "uint32": (0, 2**32), "int64": (-(2**63), 2**63), "uint64": (0, 2**64)}
 _CPP_TYPES = {1: "int32", 2: "int64", 3: "uint32", 4: "uint64", 5: "double", 7: "bool", 8: "enum", 9: "string"}
 _BYTES = 12  # FieldDescriptor.TYPE_BYTES
@@ -195,6 +196,8 @@ def _instant(text: JSON) -> tuple[int, int]:
         raise _DoesNotFit from None
     if match[8]:
         seconds -= 3600 * int(match[8]) + 60 * int(match[8][0] + match[9])
+    if not _FIRST <= seconds <= _LAST:
+        raise _DoesNotFit
     return seconds, int((match[7] or "").ljust(9, "0"))
 
 
@@ -287,9 +290,8 @@ def _value(value: JSON) -> JSON:
 def _time(seconds: int, nanos: int) -> str:
     """RFC 3339 with six digits, or nine where the nanoseconds need them."""
     digits = f"{nanos:09d}"
-    return (
-        strftime("%Y-%m-%dT%H:%M:%S", gmtime(seconds)) + "." + (digits[:6] if digits.endswith("000") else digits) + "Z"
-    )
+    whole = datetime(1970, 1, 1) + timedelta(seconds=seconds)
+    return f"{whole.isoformat()}.{digits[:6] if digits.endswith('000') else digits}Z"
 
 
 def _put(event: dict[str, JSON], pointer: str, value: JSON) -> None:

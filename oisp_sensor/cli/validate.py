@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`oisp-sensor validate`: are the events in these files valid?
+"""Checks the events in each FILE (JSON or JSONL, gzip or not) against the schema.
 
-Prints one line per error, `file:line: JSON path: reason`, to standard output and a summary to standard error. Exits
-with 0 when all is valid, 1 when something is not, 2 when a file could not be read.
+Prints one line per error, `file:line: JSON path: reason`, to standard output and a summary to standard error.
+Exit status: 0 when all is valid, 1 when something is not, 2 when a file could not be read.
 """
 
 from __future__ import annotations
@@ -24,15 +24,11 @@ from oisp_sensor.cli._documents import Document, documents, line_of, line_of_fau
 REPORT_EVERY = 256  # documents between two looks at the progress bar
 
 
-class Command:
+class Validate:
     name = "validate"
     help = "check events against the schema of OISP"
 
     def prepare_parser(self, parser: argparse.ArgumentParser) -> None:
-        parser.description = (
-            "Check the events in each FILE (JSON or JSONL, gzip or not; - is standard input) against the schema. "
-            "Exit status: 0 all valid, 1 errors were found, 2 a file could not be read."
-        )
         parser.add_argument("files", metavar="FILE", nargs="+", help="file of events, or - for standard input")
         parser.add_argument(
             "--max-errors",
@@ -51,6 +47,9 @@ class Command:
         if not args.quiet:
             print(run.summary(), file=sys.stderr)
         return run.status
+
+
+command = Validate()
 
 
 def _count(text: str) -> int:

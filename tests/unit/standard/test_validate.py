@@ -18,7 +18,7 @@ import pytest
 from oisp_core.validate import Problem, Schema, Validator, problems
 from oisp_sensor.cli import _documents
 from oisp_sensor.cli._documents import line_of
-from oisp_sensor.cli.validate import Command
+from oisp_sensor.cli.validate import command
 
 
 @pytest.fixture
@@ -29,7 +29,6 @@ def event(root: Path) -> dict[str, Any]:
 
 def run(*arguments: str) -> int:
     parser = argparse.ArgumentParser()
-    command = Command()
     command.prepare_parser(parser)
     return command.run(parser.parse_args(arguments))
 
@@ -200,8 +199,8 @@ def test_a_bad_number_is_a_usage_error(text: str, capsys: Any) -> None:
 def test_standard_input_and_progress_on_a_terminal(root: Path, event: dict[str, Any]) -> None:
     """A bar on standard error where that is a terminal; standard output stays the errors alone."""
     code = (
-        "import argparse, sys; from oisp_sensor.cli.validate import Command; p = argparse.ArgumentParser();"
-        "c = Command(); c.prepare_parser(p); sys.exit(c.run(p.parse_args(sys.argv[1:])))"
+        "import argparse, sys; from oisp_sensor.cli.validate import command as c; p = argparse.ArgumentParser();"
+        "c.prepare_parser(p); sys.exit(c.run(p.parse_args(sys.argv[1:])))"
     )
     ours, theirs = pty.openpty()
     example = str(root / "examples/ai-request-openai.json")
