@@ -46,6 +46,14 @@ struct {
   MAP_TYPE(value, struct thread);
 } threads SEC(".maps");
 
+/* One empty thread, never written: too large for the stack. */
+struct {
+  MAP_NUMBER(type, BPF_MAP_TYPE_ARRAY);
+  MAP_NUMBER(max_entries, 1);
+  MAP_TYPE(key, u32);
+  MAP_TYPE(value, struct thread);
+} blank SEC(".maps");
+
 struct {
   MAP_NUMBER(type, BPF_MAP_TYPE_HASH);
   MAP_NUMBER(max_entries, 65536);
@@ -209,27 +217,27 @@ INLINE void drop_conn(u64 ssl, u64 pid_tgid) {
 
 /* ---- traffic ---- */
 
-struct transfer {
-  struct oisp_record_data head; /* what every record of this call begins with: offset and sequence of the first */
+/* The transfer lies in the thread's own map entry: the verifier then knows nothing of its values, and meets the same
+ * state in every round of the loop. */
+struct walk {
+  struct transfer *transfer;
   struct conn *conn;
-  u64 from;
-  u64 whole; /* chunks of full size */
-  u64 rest;
 };
 
-INLINE void lose(struct transfer *t, u32 cause, u64 records, u64 bytes) {
-  count_loss(cause, records, t->head.direction, bytes);
-  if (t->head.direction == OISP_READ)
-    __sync_fetch_and_add(&t->conn->lost[1], bytes);
+INLINE void lose(struct walk *w, u32 cause, u64 records, u64 bytes) {
+  int direction = w->transfer->head.direction;
+  count_loss(cause, records, direction, bytes);
+  if (direction == OISP_READ)
+    __sync_fetch_and_add(&w->conn->lost[1], bytes);
   else
-    __sync_fetch_and_add(&t->conn->lost[0], bytes);
+    __sync_fetch_and_add(&w->conn->lost[0], bytes);
 }
 
 /* Fills the record of chunk `round`, of a size class (a power of two), with n <= class bytes. */
-INLINE void fill(struct transfer *t, u64 round, struct oisp_record_data *r, u64 n, const u64 class) {
+INLINE void fill(struct walk *w, u64 round, struct oisp_record_data *r, u64 n, const u64 class) {
   u8 *payload = (u8 *)(r + 1);
   u64 last;
-  __builtin_memcpy(r, &t->head, sizeof(*r));
+  __builtin_memcpy(r, &w->transfer->head, sizeof(*r));
   r->offset += round * OISP_RECORD_CHUNK;
   r->sequence += round;
   asm volatile("" : "+r"(n));
@@ -238,11 +246,11 @@ INLINE void fill(struct transfer *t, u64 round, struct oisp_record_data *r, u64 
   *(u64 *)(payload + (last & (class - 1))) = 0; /* the padding must not show what the ring held before */
   r->captured = n;
   r->head.size = sizeof(*r) + last + 8;
-  if (bpf_probe_read_user(payload, n, (const void *)(t->from + round * OISP_RECORD_CHUNK))) {
+  if (bpf_probe_read_user(payload, n, (const void *)(w->transfer->from + round * OISP_RECORD_CHUNK))) {
     r->captured = 0;
     r->head.size = sizeof(*r);
     r->head.flags |= OISP_RECORD_SHORT;
-    lose(t, OISP_LOST_FAULT, 1, n);
+    lose(w, OISP_LOST_FAULT, 1, n);
   }
   bpf_ringbuf_submit(r, wake_flags());
 }
@@ -251,23 +259,22 @@ INLINE void fill(struct transfer *t, u64 round, struct oisp_record_data *r, u64 
   { \
     struct oisp_record_data *r = bpf_ringbuf_reserve(&ring, sizeof(struct oisp_record_data) + (class), 0); \
     if (r) \
-      fill(t, round, r, n, class); \
+      fill(w, round, r, n, class); \
     else \
-      lose(t, OISP_LOST_RING_FULL, 1, n); \
+      lose(w, OISP_LOST_RING_FULL, 1, n); \
   }
 
-/* One whole chunk of a long call; answers 1 after the last. The transfer stays as it is, so that the verifier meets the
- * same state in every round. */
-static long put_chunk(u64 round, struct transfer *t) {
+/* One whole chunk of a long call; answers 1 after the last. */
+static long put_chunk(u64 round, struct walk *w) {
   const u64 n = OISP_RECORD_CHUNK;
-  if (round >= t->whole) return 1;
+  if (round >= w->transfer->whole) return 1;
   PUT_CLASS(OISP_RECORD_CHUNK)
   return 0;
 }
 
 /* The rest of a call, or all of a short one: a reservation of its size, so that 200 bytes do not take 16 KiB. */
-INLINE void put_rest(struct transfer *t) {
-  u64 n = t->rest, round = t->whole;
+INLINE void put_rest(struct walk *w) {
+  u64 n = w->transfer->rest, round = w->transfer->whole;
   if (n == 0) return;
   if (n <= 256)
     PUT_CLASS(256)
@@ -285,19 +292,19 @@ INLINE void put_rest(struct transfer *t) {
 
 #define BASIC_ROUNDS 256 /* 4 MiB a call: what the verifier of 5.10 walks through in time */
 
-INLINE void put_chunks(struct transfer *t) {
+INLINE void put_chunks(struct walk *w) {
 #ifdef OISP_MODERN
-  if (t->whole) bpf_loop(t->whole, put_chunk, t, 0);
+  bpf_loop(w->transfer->whole, put_chunk, w, 0);
 #else
   for (u64 round = 0; round < BASIC_ROUNDS; round++)
-    if (put_chunk(round, t)) break;
-  if (t->whole > BASIC_ROUNDS) { /* out of rounds: what is left is counted, and later calls go on behind it */
-    u64 left = t->whole - BASIC_ROUNDS;
-    lose(t, OISP_LOST_TOO_LARGE, left + (t->rest > 0), left * OISP_RECORD_CHUNK + t->rest);
+    if (put_chunk(round, w)) break;
+  if (w->transfer->whole > BASIC_ROUNDS) { /* out of rounds: what is left is counted, and later calls go on behind it */
+    u64 left = w->transfer->whole - BASIC_ROUNDS;
+    lose(w, OISP_LOST_TOO_LARGE, left + (w->transfer->rest > 0), left * OISP_RECORD_CHUNK + w->transfer->rest);
     return;
   }
 #endif
-  put_rest(t);
+  put_rest(w);
 }
 
 INLINE int direction_of(u32 function) {
@@ -314,47 +321,46 @@ INLINE u64 advance(u64 *counter, u64 by) {
 #endif
 }
 
-NOINLINE int put_call(struct call *call, u64 n) {
-  struct transfer t = {};
-  u64 pid_tgid = bpf_get_current_pid_tgid();
-  struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+INLINE void put_call(struct thread *thread, struct call *call, u64 pid_tgid, u64 n) {
+  struct transfer *t = &thread->transfer;
   u64 records = (n + OISP_RECORD_CHUNK - 1) / OISP_RECORD_CHUNK;
+  u64 start = process_start((struct task_struct *)bpf_get_current_task());
   int reads = direction_of(call->function) == OISP_READ;
-  struct conn *c = conn_of(call->ssl, pid_tgid, process_start(task), OISP_RECORD_MIDWAY);
+  struct walk w = {.transfer = t};
+  struct conn *c = conn_of(call->ssl, pid_tgid, start, OISP_RECORD_MIDWAY);
   if (!c) {
     count_loss(OISP_LOST_STATE, records, reads, n);
-    return 0;
+    return;
   }
   if (!(c->state & CONN_OPENED) && put_conn(OISP_RECORD_OPEN, c, pid_tgid, BPF_RB_FORCE_WAKEUP))
     c->state |= CONN_OPENED;
-  t.head.head.kind = OISP_RECORD_DATA;
-  t.head.head.flags = c->flags;
-  t.head.conn = c->id;
-  t.head.ts_enter = call->entered;
-  t.head.ts_return = bpf_ktime_get_ns();
-  t.head.call_size = n;
-  t.head.cgroup = c->cgroup;
-  t.head.start_time = c->start_time;
-  t.head.pid = pid_tgid >> 32;
-  t.head.tid = (u32)pid_tgid;
-  t.head.uid = c->uid;
-  t.head.header_size = sizeof(t.head);
-  t.head.direction = reads;
-  t.conn = c;
-  t.from = call->buffer;
-  t.whole = n / OISP_RECORD_CHUNK;
-  t.rest = n % OISP_RECORD_CHUNK;
+  t->head.head.kind = OISP_RECORD_DATA;
+  t->head.head.flags = c->flags;
+  t->head.conn = c->id;
+  t->head.ts_enter = call->entered;
+  t->head.ts_return = bpf_ktime_get_ns();
+  t->head.call_size = n;
+  t->head.cgroup = c->cgroup;
+  t->head.start_time = c->start_time;
+  t->head.pid = pid_tgid >> 32;
+  t->head.tid = (u32)pid_tgid;
+  t->head.uid = c->uid;
+  t->head.header_size = sizeof(t->head);
+  t->head.direction = reads;
+  t->from = call->buffer;
+  t->whole = n / OISP_RECORD_CHUNK;
+  t->rest = n % OISP_RECORD_CHUNK;
   if (reads) {
-    t.head.offset = advance(&c->offset[1], n);
-    t.head.sequence = c->sequence[1];
+    t->head.offset = advance(&c->offset[1], n);
+    t->head.sequence = c->sequence[1];
     c->sequence[1] += records;
   } else {
-    t.head.offset = advance(&c->offset[0], n);
-    t.head.sequence = c->sequence[0];
+    t->head.offset = advance(&c->offset[0], n);
+    t->head.sequence = c->sequence[0];
     c->sequence[0] += records;
   }
-  put_chunks(&t);
-  return 0;
+  w.conn = c;
+  put_chunks(&w);
 }
 
 /* ---- calls ---- */
@@ -362,8 +368,9 @@ NOINLINE int put_call(struct call *call, u64 n) {
 INLINE struct thread *thread_of(u64 pid_tgid) {
   struct thread *t = bpf_map_lookup_elem(&threads, &pid_tgid);
   if (!t) {
-    struct thread empty = {};
-    bpf_map_update_elem(&threads, &pid_tgid, &empty, BPF_NOEXIST);
+    u32 zero = 0;
+    struct thread *empty = bpf_map_lookup_elem(&blank, &zero);
+    if (empty) bpf_map_update_elem(&threads, &pid_tgid, empty, BPF_NOEXIST);
     t = bpf_map_lookup_elem(&threads, &pid_tgid);
   }
   return t;
@@ -452,6 +459,8 @@ INLINE u64 moved_bytes(struct pt_regs *ctx, struct call *call) {
   return n;
 }
 
+/* A call that began before the probes did. The basic build does not know which function returns: it counts the record
+ * and no bytes. */
 INLINE void unmatched_return(struct pt_regs *ctx, u32 function) {
   s32 result = (s32)REG_RESULT(ctx);
   if (function == FN_SHUTDOWN || result <= 0) return;
@@ -478,7 +487,7 @@ INLINE int leave(struct pt_regs *ctx, u32 function) {
     return 0;
   }
   n = moved_bytes(ctx, &call);
-  if (n) put_call(&call, n);
+  if (n) put_call(t, &call, pid_tgid, n);
   return 0;
 }
 
@@ -497,21 +506,28 @@ INLINE int created(struct pt_regs *ctx) {
 }
 
 #ifdef OISP_MODERN
-SEC("uprobe") int enter_any(struct pt_regs *ctx) { return enter(ctx, (u32)bpf_get_attach_cookie(ctx)); }
-SEC("uprobe") int leave_any(struct pt_regs *ctx) {
-  u32 function = (u32)bpf_get_attach_cookie(ctx);
+/* One program for every place, so that a file needs one link. */
+SEC("uprobe") int probe_any(struct pt_regs *ctx) {
+  u64 cookie = bpf_get_attach_cookie(ctx);
+  u32 function = cookie & (COOKIE_RETURN - 1);
+  if (!(cookie & COOKIE_RETURN)) return enter(ctx, function);
   return function == FN_NEW ? created(ctx) : leave(ctx, function);
 }
 #else
 #define ENTER(number) \
   SEC("uprobe") int enter_##number(struct pt_regs *ctx) { return enter(ctx, number); }
-#define LEAVE(number) \
-  SEC("uprobe") int leave_##number(struct pt_regs *ctx) { return leave(ctx, number); }
 ENTER(1)
-ENTER(2) ENTER(3) ENTER(4) ENTER(5) ENTER(7) ENTER(8) ENTER(9) ENTER(10) ENTER(11) LEAVE(1) LEAVE(2) LEAVE(3) LEAVE(4)
-    LEAVE(5) LEAVE(9) SEC("uprobe") int leave_6(struct pt_regs *ctx) {
-  return created(ctx);
-}
+ENTER(2)
+ENTER(3)
+ENTER(4)
+ENTER(5)
+ENTER(7)
+ENTER(8)
+ENTER(9)
+ENTER(10)
+ENTER(11)
+SEC("uprobe") int leave_6(struct pt_regs *ctx) { return created(ctx); }
+SEC("uprobe") int leave_call(struct pt_regs *ctx) { return leave(ctx, 0); }
 #endif
 
 /* ---- processes ---- */

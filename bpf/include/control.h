@@ -7,6 +7,8 @@
 #ifndef OISP_BPF_CONTROL_H
 #define OISP_BPF_CONTROL_H
 
+#include "oisp/record.h"
+
 /* Which function a probe sits on: the attach cookie, or the program's name where the kernel has no cookies. */
 enum function {
   FN_READ = 1,      /* int SSL_read(ssl, buffer, int size) */
@@ -21,6 +23,8 @@ enum function {
   FN_UP_REF = 10,   /* int SSL_up_ref(ssl): the next SSL_free does not free */
   FN_ACCEPT = 11    /* SSL_accept(ssl), SSL_set_accept_state(ssl): this side is the server */
 };
+
+#define COOKIE_RETURN 256 /* set in the cookie of a RET; the rest is the function */
 
 enum scope_mode { SCOPE_TREE = 1, SCOPE_CGROUP = 2, SCOPE_UID = 3, SCOPE_ALL = 4 };
 
@@ -85,11 +89,20 @@ struct call {
   u32 inner; /* a wrapper's call of the other function for the same bytes */
 };
 
+/* What the records of one call have in common; the first chunk's offset and sequence. */
+struct transfer {
+  struct oisp_record_data head;
+  u64 from;
+  u64 whole; /* chunks of full size */
+  u64 rest;
+};
+
 struct thread {
   u32 depth;
   u32 zero;
   u64 returned; /* stack pointer of the call that was taken off last: a second probe on the same RET is no loss */
   struct call calls[CALL_DEPTH];
+  struct transfer transfer;
 };
 
 #endif

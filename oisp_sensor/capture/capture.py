@@ -20,6 +20,7 @@ from pathlib import Path
 from oisp_sensor.capture import messages, program
 from oisp_sensor.capture.errors import CaptureError
 from oisp_sensor.capture.loader import CONTROL_BYTES, Programs
+from oisp_sensor.capture.resolve import likely_libraries, mapped_at_start
 from oisp_sensor.capture.ringbuf import RingBuffer
 from oisp_sensor.capture.scope import Scope, start_time_ns
 from oisp_sensor.capture.spawn import Identity, Spawned
@@ -28,7 +29,9 @@ from oisp_sensor.capture.watch import MappingWatch
 
 RING_BYTES = 16 << 20
 _PROCESS = struct.Struct("<IHHQQQIIIIII")
-_EVENTS = {1: "fork", 2: "exec", 3: "exit"}
+_FORK, _EXEC, _EXIT = 1, 2, 3
+_EVENTS = {_FORK: "fork", _EXEC: "exec", _EXIT: "exit"}
+_MAX_PROCESSES = 256  # with probes of their own on one file; beyond, it is probed once for all
 _KIND_PROCESS = 6
 
 
@@ -56,7 +59,12 @@ class Report:
 
 
 class Capture:
-    """Context manager; close() removes every probe. `libraries`: probe these files and no others."""
+    """Context manager; close() removes every probe.
+
+    `libraries`: probe these files and no others. Files that the command is likely to map are probed before it runs;
+    with `eager` off only when a process of the scope maps them. `variant` (modern, basic) and `multi` (off: one perf event per probe) take the
+    choice from the kernel's abilities.
+    """
 
     def __init__(
         self,
@@ -64,18 +72,23 @@ class Capture:
         *,
         ring_bytes: int = RING_BYTES,
         libraries: Sequence[str | os.PathLike[str]] | None = None,
+        eager: bool = True,
         variant: str = "",
+        multi: bool = True,
     ) -> None:
         if ring_bytes < 1 << 16 or ring_bytes & (ring_bytes - 1) or ring_bytes > 1 << 30:
             raise CaptureError(f"the ring has a power of two of bytes from 64 KiB to 1 GiB, not {ring_bytes}")
         self.scope = scope
         self.ring_bytes = ring_bytes
         self._only = None if libraries is None else _identities(libraries)
-        self._libraries = [] if libraries is None else [os.fspath(p) for p in libraries]
+        self._libraries = [] if libraries is None or not eager else [os.fspath(p) for p in libraries]
+        self._eager = eager
         self._variant = variant
+        self._multi = multi
         self._programs: Programs | None = None
         self._watch = MappingWatch()
         self._targets: dict[tuple[int, int], Target | None] = {}
+        self._dull: set[tuple[int, ...]] = set()
         self._child: Spawned | None = None
         self._late = 0
         self._messages_lost = 0
@@ -92,14 +105,15 @@ class Capture:
 
     def start(self) -> None:
         """Loads the programs and attaches what is already there. Nothing is probed before this."""
-        self._programs = Programs(self.scope, self.ring_bytes, self._variant)
+        self._programs = Programs(self.scope, self.ring_bytes, self._variant, multi=self._multi)
         self._control = RingBuffer(self._programs.control_fd, CONTROL_BYTES)
         self._attacher = Attacher(self._programs.uprobes, multi=self._programs.multi, cookies=self._programs.cookies)
+        self._per_process = self._attacher.per_process and self.scope.kind in ("command", "pid")
         self._epoll = select.epoll()
         self._epoll.register(self._programs.control_fd, select.EPOLLIN)
         self._programs.follow_processes()
         for path in self._libraries:
-            self._attach_path(path)
+            self._attach_library(path)
         self._watch.add_scope(self.scope)
         self._follow_watch()
         for pid in self._present():
@@ -116,11 +130,18 @@ class Capture:
         """Starts the command of a command scope: in scope, and watched, before its first instruction. See Spawned."""
         if self.scope.kind != "command" or self._programs is None:
             raise CaptureError("only a started capture of a command spawns one")
-        child = Spawned(argv, dict(os.environ if env is None else env), cwd, user)
+        env = dict(os.environ if env is None else env)
+        child = Spawned(argv, env, cwd, user)
         try:
             self._enter_scope(child.pid)
             self._watch.add_task(child.pid)
             self._follow_watch()
+            for path in (
+                []
+                if not self._eager
+                else [*self._libraries, *mapped_at_start(child.file, env, cwd), *likely_libraries(child.file, env)]
+            ):
+                self._prepare(path, child.pid)
         except BaseException:
             child.abandon()
             raise
@@ -144,10 +165,8 @@ class Capture:
 
     def close(self) -> None:
         """Detaches. Records that wait in the ring stay readable for whoever has it mapped."""
-        for target in self._targets.values():
-            if target is not None:
-                self._attacher.detach(target)
         if self._programs is not None:
+            self._attacher.detach_all(t for t in self._targets.values() if t is not None)
             self._last_losses = self.losses()
             self._epoll.close()
             self._control.close()
@@ -234,7 +253,11 @@ class Capture:
             _, _, _, ts, start, cgroup, event, pid, ppid, uid, gid, status = _PROCESS.unpack_from(record)
             name = _EVENTS.get(event, str(event))
             self._tell(messages.Process(name, pid, start, ppid, uid, gid, cgroup, ts, status))
-            if event != 1:
+            if event == _FORK:
+                self._inherit(ppid, pid)
+            elif event == _EXIT:
+                self._forget(pid)
+            if event != _FORK:
                 self._sweep(pid)
         return len(records)
 
@@ -256,56 +279,82 @@ class Capture:
 
     def _scan(self, pid: int) -> None:
         for mapping in executable_mappings(pid):
-            self._see(mapping, running=True)
+            self._see(mapping)
 
-    def _see(self, mapping: Mapping, *, running: bool = False) -> None:
-        if self.scope.kind in ("uid", "all") and not self._wanted(mapping.pid):
+    def _see(self, mapping: Mapping) -> None:
+        """A process has mapped a file."""
+        if mapping.identity in self._dull or (self.scope.kind in ("uid", "all") and not self._wanted(mapping.pid)):
             return
         fd = open_mapping(mapping)
         if fd is None:
             return
-        try:
-            self._attach(fd, mapping.path, mapping.pid, late=True)
-        finally:
-            os.close(fd)
+        target = self._classify(fd, mapping.path)
+        if target is None:
+            if mapping.identity:
+                self._dull.add(mapping.identity)
+        else:
+            self._attach(target, mapping.pid, late=True)
 
-    def _attach_path(self, path: str) -> None:
+    def _classify(self, fd: int, path: str) -> Target | None:
+        """The target that an opened file is, once per inode; takes the descriptor over."""
+        info = os.fstat(fd)
+        key = (info.st_dev, info.st_ino)
+        if key not in self._targets and (self._only is None or key in self._only):
+            target = self._targets[key] = examine(fd, path)
+            if target is not None:
+                target.file = fd
+                if not target.usable:
+                    self._tell(messages.Refused(path, target.why(), 0))
+                return target
+        os.close(fd)
+        return self._targets.get(key)
+
+    def _attach(self, target: Target, pid: int, *, late: bool) -> None:
+        shared = not self._per_process or len(target.held) >= _MAX_PROCESSES
+        pid = 0 if shared else pid
+        if pid in target.held or 0 in target.held or not target.usable:
+            return
+        if self._attacher.attach(target, pid):
+            target.late += late
+            self._late += late
+            self._tell(messages.Attached(target.path, target.build_id, target.functions, late, pid))
+        elif target.error:
+            self._tell(messages.Refused(target.path, target.why(), pid))
+
+    def _inherit(self, parent: int, child: int) -> None:
+        """A child of a fork has its parent's mappings, but not its parent's probes."""
+        for target in self._targets.values():
+            if target is not None and parent in target.held:
+                self._attach(target, child, late=True)
+
+    def _forget(self, pid: int) -> None:
+        for target in self._targets.values():
+            if target is not None and pid in target.held:
+                self._attacher.detach(target, pid)
+
+    def _prepare(self, path: str, pid: int) -> None:
+        """A file that the command may map: probed before it does. What cannot be opened shows up when it is mapped."""
+        try:
+            fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        except OSError:
+            return
+        target = self._classify(fd, path)
+        if target is not None:
+            self._attach(target, pid, late=False)
+
+    def _attach_library(self, path: str) -> None:
+        """One of `libraries`: what cannot be probed is the caller's mistake."""
         try:
             fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         except OSError as error:
             raise CaptureError(f"{path}: cannot be opened: {error.strerror}") from error
-        try:
-            target = self._attach(fd, path, 0, late=False)
-        finally:
-            os.close(fd)
-        if target is None or not target.usable or target.error:
-            reason = "exports no TLS function that is known" if target is None else _reason(target)
-            raise CaptureError(f"{path}: cannot be probed: {reason}")
-
-    def _attach(self, fd: int, path: str, pid: int, *, late: bool) -> Target | None:
-        info = os.fstat(fd)
-        key = (info.st_dev, info.st_ino)
-        if key in self._targets or (self._only is not None and key not in self._only):
-            return self._targets.get(key)
-        found = examine(fd, path)
-        if found is None:
-            self._targets[key] = None
-            return None
-        target, plan = found
-        self._targets[key] = target
-        target.late = late
-        if target.usable and not target.error:
-            self._attacher.attach(fd, target, plan)
-        if target.descriptors:
-            self._late += late
-            self._tell(messages.Attached(path, target.build_id, target.functions, late, pid))
-        else:
-            self._tell(messages.Refused(path, _reason(target), pid))
-        return target
-
-
-def _reason(target: Target) -> str:
-    return target.error or "; ".join(f"{name}: {why}" for name, why in target.refused.items())
+        target = self._classify(fd, path)
+        if target is None:
+            raise CaptureError(f"{path}: cannot be probed: it exports no TLS function that is known")
+        if not target.usable:
+            raise CaptureError(f"{path}: cannot be probed: {target.why()}")
+        if not self._per_process:
+            self._attach(target, 0, late=False)
 
 
 def _identities(paths: Sequence[str | os.PathLike[str]]) -> set[tuple[int, int]]:

@@ -11,6 +11,7 @@ import ctypes
 import mmap
 import os
 import platform
+import re
 import struct
 import time
 from pathlib import Path
@@ -151,6 +152,16 @@ def link_uprobe_multi(program: int, path: str, offsets: list[int], cookies: list
     return _bpf(BPF_LINK_CREATE, attributes)
 
 
+def filters_by_process() -> bool:
+    """The pid of a uprobe_multi link was one thread until Linux 6.10 (and 6.9.5, 6.6.35: not told apart here)."""
+    return kernel_version() >= (6, 10)
+
+
+def kernel_version() -> tuple[int, int]:
+    numbers = re.match(r"(\d+)\.(\d+)", platform.release())
+    return (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
+
+
 def supports_uprobe_multi() -> bool:
     """Linux 6.6 and later: a program of that attach type loads, and a link for a folder fails as "not a file"."""
     code = struct.pack("<BBhiBBhi", 0xB7, 0, 0, 0, 0x95, 0, 0, 0)  # r0 = 0; exit
@@ -215,7 +226,8 @@ def _ioctl(fd: int, request: int, argument: int) -> None:
 def open_mapping_event(pid: int, cpu: int, *, inherit: bool, cgroup: bool = False) -> int:
     """A perf event that only reports executable mappings of a task (pid), a cgroup (pid is its descriptor) or, with
     pid -1, of the CPU."""
-    flags = 1 << 8 | 1 << 23 | 1 << 18  # mmap, mmap2, sample_id_all
+    # mmap, mmap2, and a wakeup counted in bytes: one counted in events counts samples only, and there are none.
+    flags = 1 << 8 | 1 << 23 | 1 << 14
     if inherit:
         flags |= 1 << 1
     block = ctypes.create_string_buffer(_perf_attributes(PERF_TYPE_SOFTWARE, PERF_COUNT_SW_DUMMY, flags, 1), 112)

@@ -22,8 +22,9 @@ CONTROL_BYTES = 256 << 10
 class Programs:
     """The loaded object: its maps, its uprobe programs by name, and how they are to be attached."""
 
-    def __init__(self, scope: Scope, ring_bytes: int, variant: str = "") -> None:
+    def __init__(self, scope: Scope, ring_bytes: int, variant: str = "", *, multi: bool = True) -> None:
         self.multi = False
+        self._allow_multi = multi
         self.variant = variant
         self._links: list[int] = []
         self._object = self._load(scope, ring_bytes, [variant] if variant else list(objects.VARIANTS))
@@ -56,8 +57,8 @@ class Programs:
             made.resize("ring", ring_bytes)
             made.resize("control", CONTROL_BYTES)
             made.settings("oisp_settings", scope.settings(ring_bytes // 4).pack())
-            if variant == "modern" and kernel.supports_uprobe_multi():
-                made.make_multi("enter_any", "leave_any")
+            if variant == "modern" and self._allow_multi and kernel.supports_uprobe_multi():
+                made.make_multi("probe_any")
                 self.multi = True
             made.load()
         except BaseException:
@@ -68,9 +69,9 @@ class Programs:
 
     def _uprobe_programs(self) -> dict[str, int]:
         if self.cookies:
-            names = ["enter_any", "leave_any"]
+            names = ["probe_any"]
         else:
-            names = [f"{end}_{p.number}" for p in program.PROBES.values() for end in ("enter", "leave")]
+            names = ["leave_call", "leave_6", *(f"enter_{p.number}" for p in program.PROBES.values() if p.entry)]
         found = {name: self._object.program_fd(name) for name in names}
         return {name: fd for name, fd in found.items() if fd is not None}
 

@@ -21,6 +21,9 @@ CONN_SIZE = 88
 MEMBER = struct.Struct("<Q")
 
 
+COOKIE_RETURN = 256
+
+
 @dataclass(frozen=True)
 class Probe:
     """One function that may be probed: its number, and at which ends."""

@@ -11,11 +11,13 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import threading
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from oisp_sensor.capture import elf, functions, kernel
-from oisp_sensor.capture.program import MOVERS, PROBES
+from oisp_sensor.capture.program import COOKIE_RETURN, MOVERS, PROBES
 
 _NAMES = frozenset(PROBES)
 
@@ -29,11 +31,24 @@ class Mapping:
     end: int
     inode: int
     path: str
+    identity: tuple[int, ...] = ()  # device, inode, generation as the kernel names them; empty when not known
+
+
+@dataclass
+class Plan:
+    """The places in one file: (offset, function number) for each end."""
+
+    entries: list[tuple[int, int]] = field(default_factory=list)
+    exits: list[tuple[int, int]] = field(default_factory=list)
+
+    def places(self) -> list[tuple[int, int]]:
+        """(offset, cookie), returns first: an entry without its return would be a call that never ends."""
+        return [(at, number | COOKIE_RETURN) for at, number in self.exits] + self.entries
 
 
 @dataclass
 class Target:
-    """One file with probes: what `doctor` and the summary show."""
+    """One file that exports what is probed: what `doctor` and the summary show."""
 
     path: str
     device: int
@@ -41,21 +56,19 @@ class Target:
     build_id: str = ""
     functions: tuple[str, ...] = ()
     refused: dict[str, str] = field(default_factory=dict)
-    late: bool = False  # attached while a process had it mapped already
     error: str = ""
-    descriptors: list[int] = field(default_factory=list, repr=False)
+    late: int = 0  # attached so often while a process had it mapped already
+    plan: Plan = field(default_factory=Plan, repr=False)
+    file: int = field(default=-1, repr=False)  # held open: what is attached later is the same inode
+    held: dict[int, list[int]] = field(default_factory=dict, repr=False)  # process (0: all) -> descriptors
 
     @property
     def usable(self) -> bool:
-        return any(name in MOVERS for name in self.functions)
+        return not self.error and any(name in MOVERS for name in self.functions)
 
-
-@dataclass
-class Plan:
-    """The offsets of one file: (offset, function number) for each end."""
-
-    entries: list[tuple[int, int]] = field(default_factory=list)
-    exits: list[tuple[int, int]] = field(default_factory=list)
+    def why(self) -> str:
+        """Why it carries no probes."""
+        return self.error or "; ".join(f"{name}: {why}" for name, why in self.refused.items())
 
 
 def executable_mappings(pid: int) -> list[Mapping]:
@@ -107,11 +120,10 @@ def _open_below_root(mapping: Mapping) -> int | None:
     return None
 
 
-def examine(fd: int, path: str) -> tuple[Target, Plan] | None:
-    """What could be probed in an opened file; None when it exports nothing that we know."""
+def examine(fd: int, path: str) -> Target | None:
+    """What could be probed in an opened file (borrowed); None when it exports nothing that we know."""
     info = os.fstat(fd)
     target = Target(path, info.st_dev, info.st_ino)
-    plan = Plan()
     try:
         with elf.Elf(fd) as file:
             found = file.functions(_NAMES)
@@ -119,23 +131,31 @@ def examine(fd: int, path: str) -> tuple[Target, Plan] | None:
                 return None
             target.build_id = file.build_id()
             for _, function in sorted(found.items()):
-                _plan_function(file, function, target, plan)
+                _plan_function(file, function, target)
     except elf.ElfError as error:
         target.error = str(error)
-    return target, plan
+    return target
 
 
-def _plan_function(file: elf.Elf, function: elf.Function, target: Target, plan: Plan) -> None:
+def _plan_function(file: elf.Elf, function: elf.Function, target: Target) -> None:
     probe = PROBES[function.name]
     if probe.exits:
         exits = functions.find_exits(file, function)
         if exits.refused:
             target.refused[function.name] = exits.refused
             return
-        plan.exits += [(offset, probe.number) for offset in exits.offsets]
+        target.plan.exits += [(offset, probe.number) for offset in exits.offsets]
     if probe.entry:
-        plan.entries.append((function.offset, probe.number))
+        target.plan.entries.append((function.offset, probe.number))
     target.functions += (function.name,)
+
+
+def _basic_program(cookie: int) -> str:
+    """Without cookies each entry has its own program; a return finds its call by the stack pointer."""
+    number = cookie & (COOKIE_RETURN - 1)
+    if not cookie & COOKIE_RETURN:
+        return f"enter_{number}"
+    return "leave_6" if number == PROBES["SSL_new"].number else "leave_call"
 
 
 class Attacher:
@@ -146,44 +166,62 @@ class Attacher:
         self._multi = multi
         self._cookies = cookies
         self._uprobe_type = 0 if multi else kernel.uprobe_type()
+        # A pid spares the processes that are none of our business their traps.
+        self.per_process = multi and kernel.filters_by_process()
+        self._closing: list[threading.Thread] = []
 
-    def attach(self, fd: int, target: Target, plan: Plan) -> None:
-        """Fills target.descriptors, or target.error and plants nothing."""
-        path = f"/proc/self/fd/{fd}"
+    def attach(self, target: Target, pid: int) -> bool:
+        """For one process, or with pid 0 for all that map the file. On failure target.error says why."""
+        path = f"/proc/self/fd/{target.file}"
         try:
-            self._read_pages(fd, plan)
-            # Exits first: an entry without its exit would be taken for a call that never returned.
-            target.descriptors += self._plant(path, "leave", plan.exits)
-            target.descriptors += self._plant(path, "enter", plan.entries)
+            for offset, _ in target.plan.places():
+                # Into the page cache: the kernel plants its breakpoints without having to read the file then.
+                os.pread(target.file, 16, offset)
+            target.held[pid] = self._plant(path, target.plan.places(), pid)
+        except ProcessLookupError:
+            return False
         except OSError as error:
             target.error = f"{error.filename or 'attach'}: {error.strerror}"
-            self.detach(target)
+            return False
+        return True
 
-    def detach(self, target: Target) -> None:
-        for descriptor in target.descriptors:
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
-        target.descriptors.clear()
-
-    def _read_pages(self, fd: int, plan: Plan) -> None:
-        """Into the page cache: the kernel plants its breakpoints without having to read the file then."""
-        for offset, _ in plan.entries + plan.exits:
-            os.pread(fd, 16, offset)
-
-    def _plant(self, path: str, end: str, places: list[tuple[int, int]]) -> list[int]:
-        if not places:
-            return []
+    def _plant(self, path: str, places: list[tuple[int, int]], pid: int) -> list[int]:
         if self._multi:
-            offsets, numbers = [o for o, _ in places], [n for _, n in places]
-            return [kernel.link_uprobe_multi(self._programs[f"{end}_any"], path, offsets, numbers)]
+            offsets, cookies = [at for at, _ in places], [cookie for _, cookie in places]
+            return [kernel.link_uprobe_multi(self._programs["probe_any"], path, offsets, cookies, pid)]
         held: list[int] = []
         try:
-            for offset, number in places:
-                program = self._programs[f"{end}_any" if self._cookies else f"{end}_{number}"]
-                cookie = number if self._cookies else 0
-                held += kernel.attach_uprobe(self._uprobe_type, program, path, offset, cookie)
+            for offset, cookie in places:
+                program = self._programs["probe_any" if self._cookies else _basic_program(cookie)]
+                held += kernel.attach_uprobe(self._uprobe_type, program, path, offset, cookie if self._cookies else 0)
         except OSError:
-            for descriptor in held:
-                os.close(descriptor)
+            _close_all(held)
             raise
         return held
+
+    def detach(self, target: Target, pid: int) -> None:
+        """Of a process that ended. The kernel waits for all CPUs when a link closes: not here."""
+        held = target.held.pop(pid, [])
+        if held:
+            self._closing = [t for t in self._closing if t.is_alive()]
+            thread = threading.Thread(target=_close_all, args=(held,), name="detach", daemon=True)
+            self._closing.append(thread)
+            thread.start()
+
+    def detach_all(self, targets: Iterable[Target]) -> None:
+        """Everything, and only then returns."""
+        for target in targets:
+            for held in target.held.values():
+                _close_all(held)
+            target.held.clear()
+            if target.file >= 0:
+                os.close(target.file)
+                target.file = -1
+        for thread in self._closing:
+            thread.join()
+
+
+def _close_all(descriptors: list[int]) -> None:
+    for descriptor in descriptors:
+        with contextlib.suppress(OSError):
+            os.close(descriptor)

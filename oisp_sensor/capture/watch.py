@@ -73,10 +73,11 @@ class MappingWatch:
         for _, ring in self._rings.values():
             for kind, body in ring.read():
                 if kind == _MMAP2 and len(body) > _BODY.size:
-                    pid, _, start, size, _, _, _, inode, _, _, _ = _BODY.unpack_from(body)
+                    pid, _, start, size, _, major, minor, inode, generation, _, _ = _BODY.unpack_from(body)
                     path = os.fsdecode(body[_BODY.size :].split(b"\0", 1)[0])
                     if inode:  # not the vdso, not anonymous
-                        found.append(Mapping(pid, start, start + size, inode, path))
+                        identity = (major, minor, inode, generation)
+                        found.append(Mapping(pid, start, start + size, inode, path, identity))
         return found
 
     def close(self) -> None:

@@ -3,82 +3,294 @@
 
 from __future__ import annotations
 
+import os
+import signal
+import struct
+import subprocess
 import sys
-import textwrap
+import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
-from oisp_sensor.capture import Capture, Scope, messages
+from oisp_sensor.capture import Capture, CaptureError, Scope, SpawnError, messages
 from oisp_sensor.capture.ringbuf import RingBuffer
-from tests.live.capture.records import DATA, streams, summary
+from tests.live.capture import targets
+from tests.live.capture.harness import open_descriptors, python, watch
+from tests.live.capture.records import streams, summary
+from tests.live.capture.targets import pattern
 
 pytestmark = [pytest.mark.live, pytest.mark.usefixtures("require_bpf")]
 
+# Every way that the programs can be built and attached.
+WAYS = [
+    pytest.param({"variant": "modern", "multi": True}, id="modern-multi"),
+    pytest.param({"variant": "modern", "multi": False}, id="modern-perf"),
+    pytest.param({"variant": "basic"}, id="basic"),
+]
 
-def run(private, script: str, *arguments: str, variant: str = "") -> tuple[list[bytes], list, int, dict]:
-    """Runs a Python script as the command of a capture; all records, all messages, the exit code, the losses."""
-    command = [sys.executable, "-c", textwrap.dedent(script), *arguments]
-    records: list[bytes] = []
-    told: list = []
-    with Capture(Scope.command(), libraries=[private.libssl], variant=variant) as capture:
+
+SIZES = [1, 255, 256, 257, 1024, 2049, 8192, 16383, 16384, 16385, 3_000_000]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_bytes_are_exact(private_libssl, certificate, way):
+    """Around every border of the reservations, and a write of 184 chunks."""
+    sizes = ",".join(map(str, SIZES))
+    run = watch(private_libssl, python(targets.SIZES, *certificate, "0", sizes), **way)
+    assert run.code == 0
+    expected = b"".join(pattern(size, size) for size in SIZES)
+    [client], [server] = run.clients, run.servers
+    assert bytes(client.written) == expected
+    assert bytes(server.read) == expected
+    assert (client.midway, server.midway) == (False, False)
+    assert run.lost == 0
+    assert [m.event for m in run.told if isinstance(m, messages.Process)] == ["seen", "exec", "exit"]
+
+
+def test_a_connection_is_opened_once_and_closed_once(private_libssl, certificate):
+    run = watch(private_libssl, python(targets.MEMORY, *certificate))
+    assert Counter(summary(run.records)) == {"open": 2, "data": 2, "close": 2}
+    assert [s.closed for s in run.clients] == [(200, 0, 0, 0)]
+    assert [s.closed for s in run.servers] == [(0, 200, 0, 0)]
+
+
+@pytest.mark.parametrize("size", [200, 1_000_000])
+def test_sockets(private_libssl, certificate, size):
+    run = watch(private_libssl, python(targets.SOCKETS, *certificate, str(size)))
+    assert run.code == 0
+    [client], [server] = run.clients, run.servers
+    assert (bytes(client.written), bytes(client.read)) == (pattern(size), pattern(size, 3))
+    assert (bytes(server.read), bytes(server.written)) == (pattern(size), pattern(size, 3))
+
+
+def test_threads_do_not_mix(private_libssl, certificate):
+    run = watch(private_libssl, python(targets.THREADS, *certificate, "20000"))
+    assert run.code == 0
+    assert (len(run.clients), len(run.servers)) == (8, 8)
+    seen = set()
+    for client in run.clients:
+        n = client.written[0]
+        seen.add(n)
+        assert bytes(client.written[1:]) == b"".join(pattern(700, n + i) for i in range(50))
+        assert bytes(client.read) == pattern(20000, n)
+    assert seen == set(range(8))
+
+
+def test_asyncio(private_libssl, certificate):
+    run = watch(private_libssl, python(targets.ASYNC, *certificate, "70000"))
+    assert run.code == 0
+    written = sorted(bytes(c.written) for c in run.clients)
+    assert written == sorted(pattern(70000, n) for n in range(10))
+    assert all(bytes(c.read) == bytes(c.written)[::-1] for c in run.clients)
+
+
+def test_a_fork_with_a_live_handle_is_another_connection_and_says_midway(private_libssl, certificate):
+    run = watch(private_libssl, python(targets.FORK, *certificate))
+    assert run.code == 0
+    by_midway = {c.midway: bytes(c.written) for c in run.streams.values() if c.written}
+    assert by_midway == {False: pattern(100, 1) + pattern(100, 2), True: pattern(100, 3)}
+    assert len(run.processes("fork")) == 1
+    assert run.report.late == 1
+    assert len({(m.pid, m.start_time_ns) for m in run.processes("exit")}) == 2
+
+
+@pytest.mark.parametrize("way", [WAYS[0]])
+@pytest.mark.parametrize(("script", "code"), [(targets.ABANDON, 7), (targets.EXEC, 0)])
+def test_handles_end_with_their_address_space(private_libssl, certificate, script, code, way):
+    run = watch(private_libssl, python(script, *certificate), **way)
+    assert run.code == code
+    assert [s.closed for s in run.clients] == [(200, 0, 0, 0)]
+    assert [s.closed for s in run.servers] == [(0, 200, 0, 0)]
+    assert [m.status for m in run.processes("exit")] == [code << 8]
+
+
+def test_a_freed_handle_is_never_taken_for_its_successor(private_libssl, certificate):
+    run = watch(private_libssl, python(targets.REUSE, *certificate))
+    assert sorted(bytes(c.written) for c in run.clients) == sorted(pattern(64, n) for n in range(20))
+    assert len(run.streams) == 40
+    assert all(s.closed for s in run.streams.values())
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_stopped_consumer_gives_an_exact_account(private_libssl, certificate, way):
+    size, calls = 5000, 400
+    run = watch(
+        private_libssl, python(targets.FLOOD, *certificate, str(size)), consume=False, ring_bytes=1 << 16, **way
+    )
+    assert run.code == 0
+    captured = {True: 0, False: 0}
+    for record in run.records:
+        if record[4] == 1:
+            captured[bool(record[86])] += struct.unpack_from("<I", record, 76)[0]
+    full = run.losses["ring_full"]
+    assert captured[False] + full.written == size * calls
+    assert captured[True] + full.read == size * calls
+    assert full.written > 0
+    assert not any(run.losses[name].records for name in ("fault", "state", "too_large"))
+
+
+def test_losses_stand_in_the_close_of_their_connection(private_libssl, certificate):
+    """The reader sleeps through the flood and wakes for the end: what is missing is said per connection."""
+    script = targets.program(
+        """
+        client, server = memory_pair()
+        for i in range(400):
+            client.write(pattern(size, i)); read_all(server, size)
+        print("flooded", flush=True); sys.stdin.readline()
+        del client, server
+        """
+    )
+    with Capture(Scope.command(), libraries=[private_libssl.libssl], ring_bytes=1 << 16) as capture:
         capture.start()
         ring = RingBuffer(capture.ring_fd, capture.ring_bytes)
-        child = capture.spawn(command, env=private.env)
-        while child.poll() is None:
-            capture.poll(0.05)
-            records += ring.records()
-        capture.poll()
+        out_read, out_write = os.pipe()
+        in_read, in_write = os.pipe()
+        stdin, stdout = os.dup(0), os.dup(1)
+        os.dup2(in_read, 0), os.dup2(out_write, 1)
+        try:
+            child = capture.spawn(python(script, *certificate, "5000"), env=private_libssl.env)
+        finally:
+            os.dup2(stdin, 0), os.dup2(stdout, 1)
+        with open(out_read, closefd=False) as out:
+            assert out.readline() == "flooded\n"
+        records = ring.records()
+        os.write(in_write, b"\n")
+        assert child.wait() == 0
         records += ring.records()
-        told += messages.receive(capture.channel)
-        losses = capture.losses()
+        lost = capture.losses()["ring_full"]
         ring.close()
-    return records, told, child.wait(), losses
-
-
-MEMORY_PAIR = """
-    import ssl, sys
-    size, cert, key = int(sys.argv[1]), sys.argv[2], sys.argv[3]
-    accept = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER); accept.load_cert_chain(cert, key)
-    connect = ssl.create_default_context(cafile=cert)
-    a, b = ssl.MemoryBIO(), ssl.MemoryBIO()
-    server = accept.wrap_bio(a, b, server_side=True)
-    client = connect.wrap_bio(b, a, server_hostname="localhost")
-    done = set()
-    while len(done) < 2:
-        for end in (client, server):
-            try:
-                end.do_handshake(); done.add(end)
-            except ssl.SSLWantReadError:
-                pass
-    pattern = bytes(i * 7 % 251 for i in range(size))
-    assert client.write(pattern) == size
-    got = b""
-    while len(got) < size:
-        got += server.read(1 << 20)
-    assert got == pattern
-"""
-
-
-@pytest.mark.parametrize("size", [1, 200, 16384, 16385, 3_000_000])
-def test_bytes_are_exact(private_libssl, certificate, size):
-    records, told, code, losses = run(private_libssl, MEMORY_PAIR, str(size), *certificate)
-    assert code == 0
-    pattern = bytes(i * 7 % 251 for i in range(size))
+    for fd in (out_read, out_write, in_read, in_write, stdin, stdout):
+        os.close(fd)
     found = streams(records)
-    assert sorted(len(f.written) for f in found.values()) == [0, size]
-    client = next(f for f in found.values() if f.written)
-    server = next(f for f in found.values() if f.read)
-    assert bytes(client.written) == pattern
-    assert bytes(server.read) == pattern
-    assert server.server
-    assert not client.server
+    client = next(s for s in found.values() if not s.server)
+    server = next(s for s in found.values() if s.server)
+    assert client.closed == (2_000_000, 0, lost.written, 0)
+    assert server.closed == (0, 2_000_000, 0, lost.read)
+    assert lost.written > 0
+    assert len(client.written) - client.missing[0] == 2_000_000 - lost.written
+
+
+def test_a_process_outside_the_scope_is_not_captured(private_libssl, certificate):
+    """It maps the very file that carries the probes."""
+    with Capture(Scope.command(), libraries=[private_libssl.libssl]) as capture:
+        capture.start()
+        ring = RingBuffer(capture.ring_fd, capture.ring_bytes)
+        subprocess.run(python(targets.MEMORY, *certificate), env=private_libssl.env, check=True)
+        child = capture.spawn(python(targets.MEMORY, *certificate), env=private_libssl.env)
+        assert child.wait() == 0
+        capture.poll()
+        records = ring.records()
+        losses = capture.losses()
+        told = messages.receive(capture.channel)
+        ring.close()
+    assert {s.pid for s in streams(records).values()} == {child.pid}
+    assert {m.pid for m in told if isinstance(m, messages.Process)} == {child.pid}
     assert not any(loss.records for loss in losses.values())
-    events = [m.event for m in told if isinstance(m, messages.Process)]
-    assert events == ["seen", "exec", "exit"]
 
 
-def test_every_connection_opens_and_closes(private_libssl, certificate):
-    records, _, _, _ = run(private_libssl, MEMORY_PAIR, "200", *certificate)
-    assert Counter(summary(records)) == {"open": 2, "data": 2, "close": 2}
-    assert all(r[4] == DATA or len(r) == 88 for r in records)
+def test_descendants_are_in_scope_even_when_they_leave_the_session(private_libssl, certificate):
+    script = targets.program(
+        """
+        import subprocess
+        again = sys.argv[4]
+        subprocess.run([sys.executable, "-c", again, cert, key], check=True, start_new_session=True)
+        if os.fork() == 0:
+            os.setsid()
+            if os.fork() == 0:
+                os.execv(sys.executable, [sys.executable, "-c", again, cert, key, "300"])
+            os._exit(0)
+        os.wait(); time.sleep(1)
+        """
+    )
+    run = watch(private_libssl, python(script, *certificate, "200", targets.MEMORY))
+    assert run.code == 0
+    assert sorted(len(c.written) for c in run.clients) == [200, 300]
+
+
+def test_a_running_process_by_pid(private_libssl, certificate):
+    script = targets.program("sys.stdin.readline()\n") + targets.MEMORY
+    target = subprocess.Popen(python(script, *certificate), env=private_libssl.env, stdin=subprocess.PIPE)
+    other = subprocess.Popen(python(script, *certificate), env=private_libssl.env, stdin=subprocess.PIPE)
+    time.sleep(0.3)
+    with Capture(Scope.pid(target.pid), libraries=[private_libssl.libssl], eager=False) as capture:
+        capture.start()
+        ring = RingBuffer(capture.ring_fd, capture.ring_bytes)
+        report = capture.report()
+        for process in (target, other):
+            process.communicate(b"\n")
+            assert process.returncode == 0
+        capture.poll()
+        records = ring.records()
+        ring.close()
+    assert [t.late for t in report.targets] == [True]
+    assert {s.pid for s in streams(records).values()} == {target.pid}
+    assert [bytes(s.written) for s in streams(records).values() if s.written] == [pattern(200)]
+
+
+def test_a_library_that_is_mapped_later_is_probed_when_it_is(private_libssl, certificate):
+    """Python maps libssl at `import ssl`; the handshake takes longer than the attachment."""
+    run = watch(private_libssl, python(targets.SOCKETS, *certificate, "2000"), eager=False)
+    assert run.code == 0
+    attached = [m for m in run.told if isinstance(m, messages.Attached)]
+    assert [(m.late, m.path) for m in attached] == [(True, str(private_libssl.libssl))]
+    assert run.report.late == 1
+    assert [bytes(c.written) for c in run.clients if c.written] == [pattern(2000)]
+
+
+def test_exit_codes_and_signals_pass_through(private_libssl):
+    assert watch(private_libssl, ["/bin/sh", "-c", "exit 41"]).code == 41
+    assert watch(private_libssl, ["/bin/sh", "-c", "kill -TERM $$"]).code == 128 + signal.SIGTERM
+
+
+def test_a_command_that_cannot_start(private_libssl, tmp_path):
+    plain = tmp_path / "plain"
+    plain.write_text("")
+    for command, code in ((["no-such-command"], 127), ([str(tmp_path / "absent")], 127), ([str(plain)], 126)):
+        with pytest.raises(SpawnError) as caught:
+            watch(private_libssl, command)
+        assert caught.value.exit_code == code
+
+
+def test_the_command_does_not_differ_from_one_that_nobody_watches(private_libssl, tmp_path):
+    script = """
+        import os, resource, signal, sys
+        status = dict(line.split(":", 1) for line in open("/proc/self/status"))
+        keys = "Uid Gid Groups SigBlk SigIgn SigCgt CapInh CapPrm CapEff CapBnd CapAmb NoNewPrivs Seccomp".split()
+        print({k: status[k].strip() for k in keys}, sorted(os.environ.items()), os.getcwd(), os.umask(0),
+              [resource.getrlimit(r) for r in range(16)], sorted(os.listdir("/proc/self/fd")),
+              os.getpgid(0), os.getsid(0), os.nice(0), sys.argv, file=open(sys.argv[1], "w"))
+        """
+    # A folder is given so that it forks: posix_spawn ignores a signal of its own in the child.
+    command = python(script, str(tmp_path / "out"))
+    subprocess.run(command, env=private_libssl.env, close_fds=False, cwd=Path.cwd(), check=True)
+    expected = (tmp_path / "out").read_text()
+    assert watch(private_libssl, command).code == 0
+    assert (tmp_path / "out").read_text() == expected
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_nothing_is_left_behind(private_libssl, certificate, way):
+    before = open_descriptors()
+    links = _links()
+    watch(private_libssl, python(targets.MEMORY, *certificate), **way)
+    assert open_descriptors() == before
+    assert _links() == links
+
+
+def _links() -> int:
+    """BPF links of this kernel that hold a uprobe program of ours, by bpftool where it is installed."""
+    try:
+        answer = subprocess.run(["bpftool", "prog", "show"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return 0
+    return sum(f"pids {Path(sys.executable).name}({os.getpid()})" in line for line in answer.splitlines())
+
+
+def test_a_library_without_tls_is_refused_by_name(private_libssl):
+    with (
+        Capture(Scope.command(), libraries=[private_libssl.libcrypto]) as capture,
+        pytest.raises(CaptureError, match=r"libcrypto.*exports no TLS function"),
+    ):
+        capture.start()
