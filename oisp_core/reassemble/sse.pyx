@@ -37,6 +37,11 @@ from oisp_core.types cimport (
 
 from oisp_core.reassemble.tokens import Status, Token
 
+
+cdef extern from "oisp/bytes.h" nogil:
+    size_t oisp_line_run(const uint8_t* data, size_t size)
+
+
 cdef const oisp_scan* scan = scan_best()
 
 cdef enum:
@@ -301,10 +306,47 @@ cdef bint skip_line(oisp_sse* p, const uint8_t* data, size_t size, size_t* pos) 
     return p.skipping == 0
 
 
+# The usual event in one step: `event: ` or not, one `data: `, a blank line, all with LF and all in the input. Gives the index
+# after it, or `at` where it is anything else.
+cdef inline size_t plain_event(oisp_sse* p, const uint8_t* d, size_t size, size_t at, oisp_tokens* out) noexcept nogil:
+    cdef size_t i = at
+    cdef size_t n
+    cdef const uint8_t* kind = NULL
+    cdef size_t kind_size = 0
+    cdef oisp_token* t
+    if size - i > 8 and memcmp(d + i, b"event: ", 7) == 0:
+        kind = d + i + 7
+        kind_size = oisp_line_run(kind, size - i - 7)
+        i += 7 + kind_size + 1
+        if i > size or d[i - 1] != c'\n':
+            return at
+    if size - i < 8 or memcmp(d + i, b"data: ", 6) != 0:
+        return at
+    i += 6
+    n = scan.find_eol(d + i, size - i)
+    if size - i < n + 2 or d[i + n] != c'\n' or d[i + n + 1] != c'\n' or i + n + 2 - at > p.event_max:
+        return at
+    t = oisp_tokens_push(out, OISP_TOKEN_EVENT)
+    t.name = kind
+    t.name_size = <uint32_t>kind_size
+    t.data = d + i
+    t.size = <uint32_t>n
+    t.offset = p.offset + i
+    return i + n + 2
+
+
 # Events that lie whole in the input; what remains of it is held.
 cdef oisp_status read_events(oisp_sse* p, const uint8_t* data, size_t size, size_t* pos, oisp_tokens* out) noexcept nogil:
     cdef walk w
     cdef int answer = WALK_NEED
+    cdef size_t after = pos[0]
+    while p.started and not p.doubt and pos[0] < size and out.count < out.capacity:
+        after = plain_event(p, data, size, pos[0], out)
+        if after == pos[0]:
+            break
+        pos[0] = after
+    if pos[0] == size or out.count == out.capacity:
+        return OISP_OK
     begin(&w, data, size, pos[0], JOIN_REFUSE)
     if p.started or pass_mark(p, &w):
         answer = walk_event(&w, p.event_max)

@@ -90,6 +90,17 @@ static const oisp_scan scalar_table = {
     if (size < ISA##_WIDTH)                                            \
       return NARROW;                                                   \
     size_t i = 0;                                                      \
+    for (; i + 2 * ISA##_WIDTH <= size; i += 2 * ISA##_WIDTH) {        \
+      ISA##_vector v = ISA##_load(data + i), low = MASK;               \
+      v = ISA##_load(data + i + ISA##_WIDTH);                          \
+      ISA##_vector high = MASK;                                        \
+      if (ISA##_mask(ISA##_or(low, high))) {                           \
+        ISA##_bits bits = ISA##_mask(low);                             \
+        if (bits)                                                      \
+          return i + ISA##_first(bits);                                \
+        return i + ISA##_WIDTH + ISA##_first(ISA##_mask(high));        \
+      }                                                                \
+    }                                                                  \
     for (; i + ISA##_WIDTH <= size; i += ISA##_WIDTH) {                \
       ISA##_vector v = ISA##_load(data + i);                           \
       ISA##_bits bits = ISA##_mask(MASK);                              \

@@ -22,9 +22,27 @@ static inline int oisp_is_token(uint8_t c) {
   return (int)(map[c >> 6] >> (c & 63)) & 1;
 }
 
-/* Length of the run of token characters. */
+/* Length of the run of token characters. The vector knows letters, digits, '-' and '_', which names are made of; at
+ * anything else the bitmap decides and goes on. */
 static inline size_t oisp_token_run(const uint8_t *data, size_t size) {
   size_t i = 0;
+#if defined(__x86_64__)
+  const __m128i fold = _mm_set1_epi8(0x20), a = _mm_set1_epi8('a'), zero = _mm_set1_epi8('0');
+  const __m128i letters = _mm_set1_epi8(25), digits = _mm_set1_epi8(9);
+  const __m128i dash = _mm_set1_epi8('-'), low_line = _mm_set1_epi8('_');
+  for (; i + 16 <= size; i += 16) {
+    __m128i v = _mm_loadu_si128((const __m128i *)(data + i));
+    __m128i letter = _mm_sub_epi8(_mm_or_si128(v, fold), a), digit = _mm_sub_epi8(v, zero);
+    __m128i good = _mm_or_si128(_mm_or_si128(_mm_cmpeq_epi8(_mm_min_epu8(letter, letters), letter),
+                                             _mm_cmpeq_epi8(_mm_min_epu8(digit, digits), digit)),
+                                _mm_or_si128(_mm_cmpeq_epi8(v, dash), _mm_cmpeq_epi8(v, low_line)));
+    uint32_t bits = (uint32_t)_mm_movemask_epi8(good) ^ 0xFFFF;
+    if (bits) {
+      i += (size_t)__builtin_ctz(bits);
+      break;
+    }
+  }
+#endif
   while (i < size && oisp_is_token(data[i]))
     i++;
   return i;
@@ -38,6 +56,15 @@ static inline size_t oisp_value_run(const uint8_t *data, size_t size) {
   size_t i = 0;
 #if defined(__x86_64__)
   const __m128i low = _mm_set1_epi8(0x1F), tab = _mm_set1_epi8('\t'), del = _mm_set1_epi8(0x7F);
+  for (; i + 32 <= size; i += 32) { /* two at a time: most values end in the first pair, which spares a wrong guess */
+    __m128i v = _mm_loadu_si128((const __m128i *)(data + i)), w = _mm_loadu_si128((const __m128i *)(data + i + 16));
+    __m128i control = _mm_andnot_si128(_mm_cmpeq_epi8(v, tab), _mm_cmpeq_epi8(_mm_min_epu8(v, low), v));
+    __m128i other = _mm_andnot_si128(_mm_cmpeq_epi8(w, tab), _mm_cmpeq_epi8(_mm_min_epu8(w, low), w));
+    uint32_t bits = (uint32_t)_mm_movemask_epi8(_mm_or_si128(control, _mm_cmpeq_epi8(v, del)));
+    bits |= (uint32_t)_mm_movemask_epi8(_mm_or_si128(other, _mm_cmpeq_epi8(w, del))) << 16;
+    if (bits)
+      return i + (size_t)__builtin_ctz(bits);
+  }
   for (; i + 16 <= size; i += 16) {
     __m128i v = _mm_loadu_si128((const __m128i *)(data + i));
     __m128i control = _mm_andnot_si128(_mm_cmpeq_epi8(v, tab), _mm_cmpeq_epi8(_mm_min_epu8(v, low), v));
@@ -82,6 +109,32 @@ static inline size_t oisp_target_run(const uint8_t *data, size_t size) {
   }
 #endif
   while (i < size && oisp_is_target(data[i]))
+    i++;
+  return i;
+}
+
+/* Index of the first CR or LF, or size: for lines of tens to hundreds of bytes. */
+static inline size_t oisp_line_run(const uint8_t *data, size_t size) {
+  size_t i = 0;
+#if defined(__x86_64__)
+  const __m128i cr = _mm_set1_epi8('\r'), lf = _mm_set1_epi8('\n');
+  for (; i + 32 <= size; i += 32) {
+    __m128i v = _mm_loadu_si128((const __m128i *)(data + i)), w = _mm_loadu_si128((const __m128i *)(data + i + 16));
+    uint32_t bits = (uint32_t)_mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(v, cr), _mm_cmpeq_epi8(v, lf)));
+    bits |= (uint32_t)_mm_movemask_epi8(_mm_or_si128(_mm_cmpeq_epi8(w, cr), _mm_cmpeq_epi8(w, lf))) << 16;
+    if (bits)
+      return i + (size_t)__builtin_ctz(bits);
+  }
+#elif defined(__aarch64__)
+  for (; i + 16 <= size; i += 16) {
+    uint8x16_t v = vld1q_u8(data + i);
+    uint8x16_t stop = vorrq_u8(vceqq_u8(v, vdupq_n_u8('\r')), vceqq_u8(v, vdupq_n_u8('\n')));
+    uint64_t bits = vget_lane_u64(vreinterpret_u64_u8(vshrn_n_u16(vreinterpretq_u16_u8(stop), 4)), 0);
+    if (bits)
+      return i + ((size_t)__builtin_ctzll(bits) >> 2);
+  }
+#endif
+  while (i < size && data[i] != '\r' && data[i] != '\n')
     i++;
   return i;
 }
