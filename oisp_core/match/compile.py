@@ -72,8 +72,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "nodes": _struct("any:4 glob_first:4 glob_count:2 terminal:2"),
     "globs": _struct("child:4 prefix:4 prefix_size:4 suffix:4 suffix_size:4"),
     "terminals": _struct(
-        "rules_first:4 gates_first:4 rules_count:2 gates_count:2 rank:2 anchored:1 model_from:1 "
-        "model_to:1 region:1 project:1 organization:1"
+        "rules_first:4 gates_first:4 served_first:4 rules_count:2 gates_count:2 served_count:2 rank:2 anchored:1 "
+        "model_from:1 model_to:1 region:1 project:1 organization:1 reserved:2"
     ),
     "rules": _struct(
         "name:4 name_size:4 provider:2 dialect:2 shape:2 terminal:2 variant_first:2 variant_count:1 "
@@ -81,6 +81,7 @@ DTYPES: dict[str, np.dtype[Any]] = {
     ),
     "variants": _struct("at:4 size:4 shape:2 dialect:2 kind:1 request_type:1 reserved:2"),
     "gates": np.dtype("<u2"),
+    "served": np.dtype("<u2"),
     "shapes": _struct("first:4 all:2 any:2 none:2 model:2 multipart:1 answers:1 reserved:2"),
     "terms": _struct("node:2 types:1 reserved:1"),
     "key_edges": _struct("hash:4 at:4 size:4 parent:2 child:2"),
@@ -334,19 +335,31 @@ class _Compiler:
             by_terminal[number].append((provider, endpoint))
         spans = {}
         for number in range(1, len(terminals) + 1):
-            own = sorted((p for p in by_terminal[number] if p[0]), key=lambda p: p[0])
-            spans[number] = (len(self.rows["rules"]), len(own))
-            self.rows["rules"].extend(self._row(e, p, number) for p, e in own)
+            mine = sorted((p for p in by_terminal[number] if p[0]), key=lambda p: p[0])
+            spans[number] = (len(self.rows["rules"]), len(mine))
+            self.rows["rules"].extend(self._row(e, p, number) for p, e in mine)
         gates = {n: self._gates(by_terminal[n], n) for n in range(1, len(terminals) + 1)}
+        own = {n: {p for p, _ in by_terminal[n] if p} for n in range(1, len(terminals) + 1)}
         for number, (tokens, anchored) in enumerate(terminals, 1):
-            chain = list(gates[number])
+            chain, served = list(gates[number]), set(own[number])
             for other, (general, fixed) in sorted(enumerate(terminals, 1), key=lambda t: -len(t[1][0])):
                 if other != number and general and not fixed and covers(list(general), list(tokens)):
                     chain += [g for g in gates[other] if g not in chain]
-            first = len(self.rows["gates"])
+                    served |= own[other]
+            rules_first, rules_count = spans[number]
+            gates_first, served_first = len(self.rows["gates"]), len(self.rows["served"])
             self.rows["gates"].extend(chain)
+            self.rows["served"].extend(sorted(served))
             self.rows["terminals"].append(
-                (*spans[number][:1], first, spans[number][1], len(chain), *self._captures(tokens, anchored))
+                (
+                    rules_first,
+                    gates_first,
+                    served_first,
+                    rules_count,
+                    len(chain),
+                    len(served),
+                    *self._captures(tokens, anchored),
+                )
             )
         self.rows["any_gates"] = [i for i, r in enumerate(self.rows["rules"]) if r[2] == 0 and r[11] & ANY_PATH]
 
@@ -367,13 +380,11 @@ class _Compiler:
                 self.rows["rules"].append(self._row(e, 0, terminal))
         shapes = list(self.semconv.shapes.values())
 
-        def strictness(rule: int) -> int:
+        def strictness(rule: int) -> tuple[int, int]:
             number = self.rows["rules"][rule][4]
-            return (
-                -(len(shapes[number - 1].all) + len(shapes[number - 1].any) + len(shapes[number - 1].none))
-                if number
-                else 1
-            )
+            strict = len(shapes[number - 1].all + shapes[number - 1].any + shapes[number - 1].none) if number else -1
+            # Of two that ask the same the one that tells more kinds apart comes first.
+            return (-strict, -self.rows["rules"][rule][7])
 
         return sorted(seen.values(), key=strictness)
 
@@ -386,7 +397,7 @@ class _Compiler:
         model = places.get("model", [0])
         return (
             literal + anchored, anchored, max(model), min(model),
-            *(places.get(name, [0])[0] for name in ("region", "project", "organization")),
+            *(places.get(name, [0])[0] for name in ("region", "project", "organization")), 0,
         )  # fmt: skip
 
     # Bodies
@@ -603,6 +614,7 @@ _RANGES = (
     ("nodes", "glob_first", "glob_count", "globs"),
     ("globs", "prefix", "prefix_size", "pool"), ("globs", "suffix", "suffix_size", "pool"),
     ("terminals", "rules_first", "rules_count", "rules"), ("terminals", "gates_first", "gates_count", "gates"),
+    ("terminals", "served_first", "served_count", "served"),
     ("rules", "name", "name_size", "pool"), ("rules", "variant_first", "variant_count", "variants"),
     ("variants", "at", "size", "pool"), ("key_edges", "at", "size", "pool"),
     ("key_nodes", "test_first", "test_count", "key_tests"), ("key_tests", "at", "size", "pool"),

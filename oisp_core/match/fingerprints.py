@@ -450,6 +450,8 @@ class _Reader:
         for document in good:
             for name, body in document.value.get("shapes", {}).items():
                 self.out.shapes[name] = self._shape(name, body)
+        if self.out.errors:
+            return self.out  # names of shapes may be missing now: more errors would only repeat the first ones
         for document in good:
             self._shared(document)
         for document in good:

@@ -86,8 +86,10 @@ cdef extern from "oisp/rules.h" nogil:
     ctypedef struct oisp_rule_terminal:
         uint32_t rules_first
         uint32_t gates_first
+        uint32_t served_first
         uint16_t rules_count
         uint16_t gates_count
+        uint16_t served_count
         uint16_t rank
         uint8_t anchored
         uint8_t model_from
@@ -186,6 +188,7 @@ cdef extern from "oisp/rules.h" nogil:
         const oisp_rule* rules
         const oisp_rule_variant* variants
         const uint16_t* gates
+        const uint16_t* served
         const oisp_rule_shape* shapes
         const oisp_rule_term* terms
         const oisp_rule_key_edge* key_edges

@@ -604,7 +604,25 @@ cdef const oisp_rule_key* find_key(const oisp_rules* r, oisp_slice credential, c
     return best
 
 
-cdef void set_auth(const oisp_rules* r, const oisp_head* head, const Fields* fields, oisp_verdict* out) noexcept nogil:
+cdef bint serves(const oisp_rules* r, uint16_t terminal, uint16_t provider) noexcept nogil:
+    """Whether a provider has anything at a path. Headers and keys only name one that does."""
+    cdef uint32_t low, high, middle
+    if terminal == 0 or provider == 0:
+        return 0
+    low = r.terminals[terminal - 1].served_first
+    high = low + r.terminals[terminal - 1].served_count
+    while low < high:
+        middle = (low + high) >> 1
+        if r.served[middle] == provider:
+            return 1
+        if r.served[middle] < provider:
+            low = middle + 1
+        else:
+            high = middle
+    return 0
+
+
+cdef void set_auth(const oisp_rules* r, const oisp_head* head, const Fields* fields, uint16_t terminal, oisp_verdict* out) noexcept nogil:
     """Type of the credential, and behind an unknown host whose it is."""
     cdef const oisp_rule_key* key
     out.key = fields.credential
@@ -620,7 +638,7 @@ cdef void set_auth(const oisp_rules* r, const oisp_head* head, const Fields* fie
         out.auth_type = key.auth_type
         if key.account_type and not out.account_type:
             out.account_type = key.account_type
-        if out.provider == 0 and not fields.upgrade:
+        if out.provider == 0 and not fields.upgrade and serves(r, terminal, key.provider):
             # Of a WebSocket it says little: one client library, with one key, is used for every realtime service.
             out.provider = key.provider
     if key == NULL or key.aws:
@@ -859,9 +877,9 @@ cdef inline void set_variant(const oisp_rule_variant* v, oisp_verdict* out) noex
 
 
 cdef void settle(const oisp_rules* r, uint32_t number, oisp_verdict* out) noexcept nogil:
-    """AI by rule `number` (from 0), whose kind and dialect are set; a rule of kind none says that it is not."""
+    """By rule `number` (from 0), whose kind and dialect are set: AI, but kind none says that it is known and not AI."""
     out.rule = <uint16_t>(number + 1)
-    if r.rules[number].flags & OISP_RULE_NOT_AI or out.kind == 0:
+    if out.kind == 0:
         out.state = OISP_VERDICT_NONE
         return
     out.state = OISP_VERDICT_AI
@@ -985,9 +1003,9 @@ cdef bint any_rule(const oisp_rules* r, const Place* place, const Path* path, ui
     return 0
 
 
-cdef void by_path(const oisp_rules* r, const oisp_head* head, const Path* path, uint8_t method, const Fields* fields,
-                  oisp_verdict* out) noexcept nogil:
-    """The host is unknown: a path that some provider has makes a candidate."""
+cdef uint16_t by_path(const oisp_rules* r, const oisp_head* head, const Path* path, uint8_t method, const Fields* fields,
+                      oisp_verdict* out) noexcept nogil:
+    """The host is unknown: a path that some provider has makes a candidate. Answers which path."""
     cdef const oisp_rule_terminal* t
     cdef const oisp_rule* rule
     cdef uint32_t i, g
@@ -1004,12 +1022,13 @@ cdef void by_path(const oisp_rules* r, const oisp_head* head, const Path* path, 
             if rule.flags & OISP_RULE_GRPC and rule.flags & OISP_RULE_ALONE and fields.grpc:
                 # The full name of a gRPC method belongs to one service, and its body has no keys to look at.
                 by_shape(r, r.gates[g], 0, out)
-            return
+            return path.terminals[i]
     if r.any_gates_count and (fields.signal or fields.upgrade or method == OISP_METHOD_OTHER or (head.partial and head.target.size == 0)):
         out.state = OISP_VERDICT_UNDECIDED
         out.rule = 0
         if fields.signal:
             out.evidence |= OISP_EVIDENCE_HEADER
+    return 0
 
 
 cdef void by_shape(const oisp_rules* r, uint32_t number, bint model, oisp_verdict* out) noexcept nogil:
@@ -1025,7 +1044,7 @@ cdef void by_shape(const oisp_rules* r, uint32_t number, bint model, oisp_verdic
                 out.evidence |= OISP_EVIDENCE_MODEL
         else:
             out.method = OISP_DETECTION_METHOD_HEADER_FINGERPRINT if out.evidence & OISP_EVIDENCE_HEADER else OISP_DETECTION_METHOD_CONTENT_PATTERN
-    elif out.evidence & OISP_EVIDENCE_RESPONSE:
+    elif out.evidence & (OISP_EVIDENCE_RESPONSE | OISP_EVIDENCE_KEY) and out.provider:
         out.method = OISP_DETECTION_METHOD_HEADER_FINGERPRINT
     else:
         out.method = OISP_DETECTION_METHOD_HEURISTIC
@@ -1047,6 +1066,7 @@ cdef void match_request(const oisp_rules* r, const oisp_head* head, oisp_verdict
     cdef Place place
     cdef Path path
     cdef Fields fields
+    cdef uint16_t terminal = 0
     memset(out, 0, sizeof(oisp_verdict))
     place.count = 0
     place.never = 0
@@ -1072,8 +1092,8 @@ cdef void match_request(const oisp_rules* r, const oisp_head* head, oisp_verdict
             out.region = place.region
     else:
         read_fields(r, head, OISP_SIGNAL_REQUEST, &fields)
-        by_path(r, head, &path, method, &fields, out)
-        if out.state == OISP_VERDICT_UNDECIDED:
+        terminal = by_path(r, head, &path, method, &fields, out)
+        if serves(r, terminal, fields.provider):
             out.provider = fields.provider
     if out.state != OISP_VERDICT_NONE:
         read_query(r, target, &fields)
@@ -1083,9 +1103,9 @@ cdef void match_request(const oisp_rules* r, const oisp_head* head, oisp_verdict
             out.project = fields.project
         if out.region.size == 0:
             out.region = fields.region
-        set_auth(r, head, &fields, out)
+        set_auth(r, head, &fields, terminal, out)
         if out.provider == 0:
-            by_port(r, host, port, out)
+            by_port(r, host, port, terminal, out)
         if out.state == OISP_VERDICT_AI and out.provider:
             out.provider_name = r.providers[out.provider - 1].name
 
@@ -1106,13 +1126,13 @@ cdef inline void absolute_form(oisp_slice* target, oisp_slice* authority) noexce
     target[0] = cut(target[0], i)
 
 
-cdef inline void by_port(const oisp_rules* r, oisp_slice host, uint16_t port, oisp_verdict* out) noexcept nogil:
+cdef inline void by_port(const oisp_rules* r, oisp_slice host, uint16_t port, uint16_t terminal, oisp_verdict* out) noexcept nogil:
     """A port proves nothing: it names the provider of what path and body have still to show."""
     cdef uint32_t i
     if port == 0 or not is_local(host):
         return
     for i in range(r.ports_count):
-        if r.ports[i].port == port:
+        if r.ports[i].port == port and serves(r, terminal, r.ports[i].provider):
             out.provider = r.ports[i].provider
             out.evidence |= OISP_EVIDENCE_PORT
             return
@@ -1167,10 +1187,17 @@ cdef void match_response(const oisp_rules* r, const oisp_head* head, oisp_verdic
     cdef const oisp_rule* rule
     cdef const oisp_rule_terminal* t
     cdef uint32_t g
+    cdef uint16_t terminal = 0
     cdef uint8_t answers
     if out.state == OISP_VERDICT_NONE or (out.evidence & OISP_EVIDENCE_HOST and out.state == OISP_VERDICT_AI):
         return
     read_fields(r, head, OISP_SIGNAL_RESPONSE, &fields)
+    if out.state == OISP_VERDICT_AI or out.evidence & OISP_EVIDENCE_BODY:
+        terminal = r.rules[out.rule - 1].terminal
+    elif out.evidence & OISP_EVIDENCE_PATH:
+        terminal = out.rule
+    if not serves(r, terminal, fields.provider):
+        fields.provider = 0
     if fields.provider and not out.evidence & OISP_EVIDENCE_HOST:
         out.evidence |= OISP_EVIDENCE_RESPONSE
         if out.provider == 0 or out.evidence & OISP_EVIDENCE_PORT:
@@ -1192,7 +1219,8 @@ cdef void match_response(const oisp_rules* r, const oisp_head* head, oisp_verdic
         dismiss(out)
         for g in range(t.gates_first, t.gates_first + t.gates_count):
             rule = &r.rules[r.gates[g]]
-            if rule.flags & OISP_RULE_ALONE or fields.provider:
+            # A key counts like a header here: it was given by someone who answers at this path.
+            if rule.flags & OISP_RULE_ALONE or fields.provider or (out.provider and out.evidence & OISP_EVIDENCE_KEY):
                 by_shape(r, r.gates[g], 0, out)
                 break
     else:
@@ -1255,6 +1283,7 @@ cdef class Registry:
         r.rules = <const oisp_rule*>at(arrays, "rules")
         r.variants = <const oisp_rule_variant*>at(arrays, "variants")
         r.gates = <const uint16_t*>at(arrays, "gates")
+        r.served = <const uint16_t*>at(arrays, "served")
         r.shapes = <const oisp_rule_shape*>at(arrays, "shapes")
         r.terms = <const oisp_rule_term*>at(arrays, "terms")
         r.key_edges = <const oisp_rule_key_edge*>at(arrays, "key_edges")

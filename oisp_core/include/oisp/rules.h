@@ -71,8 +71,10 @@ typedef struct oisp_rule_token_glob {
 typedef struct oisp_rule_terminal {
   uint32_t rules_first; /* rules of providers at this path, sorted by provider */
   uint32_t gates_first; /* into gates: what to try, in order, when the host is unknown */
+  uint32_t served_first; /* into served: providers that answer at this path, sorted */
   uint16_t rules_count;
   uint16_t gates_count;
+  uint16_t served_count;
   uint16_t rank; /* of two patterns that fit, the higher one is the more specific */
   uint8_t anchored; /* the pattern is the whole path */
   uint8_t model_from; /* the outer token of the model's name, 0 none */
@@ -80,6 +82,7 @@ typedef struct oisp_rule_terminal {
   uint8_t region;
   uint8_t project;
   uint8_t organization;
+  uint16_t reserved;
 } oisp_rule_terminal;
 
 enum oisp_rule_flag {
@@ -259,6 +262,7 @@ typedef struct oisp_rules {
   const oisp_rule *rules;
   const oisp_rule_variant *variants;
   const uint16_t *gates;
+  const uint16_t *served;
   const oisp_rule_shape *shapes;
   const oisp_rule_term *terms;
   const oisp_rule_key_edge *key_edges;
@@ -333,7 +337,7 @@ static inline unsigned oisp_rule_filter(const uint8_t *p, uint32_t n) {
 
 _Static_assert(sizeof(oisp_rule_host) == 20 && sizeof(oisp_rule_link) == 16 && sizeof(oisp_rule_edge) == 20, "written by numpy");
 _Static_assert(sizeof(oisp_rule_node) == 12 && sizeof(oisp_rule_token_glob) == 20, "written by numpy");
-_Static_assert(sizeof(oisp_rule_terminal) == 20 && sizeof(oisp_rule) == 24, "written by numpy");
+_Static_assert(sizeof(oisp_rule_terminal) == 28 && sizeof(oisp_rule) == 24, "written by numpy");
 _Static_assert(sizeof(oisp_rule_variant) == 16 && sizeof(oisp_rule_shape) == 16 && sizeof(oisp_rule_term) == 4, "written by numpy");
 _Static_assert(sizeof(oisp_rule_key_edge) == 16 && sizeof(oisp_rule_key_node) == 8 && sizeof(oisp_rule_key_test) == 12, "written by numpy");
 _Static_assert(sizeof(oisp_rule_header) == 20 && sizeof(oisp_rule_signal) == 12, "written by numpy");
