@@ -46,6 +46,15 @@ CYTHON_JOBS = JOBS if sys.platform == "linux" and sys.version_info < (3, 14) els
 HEADERS = sorted(map(str, Path("oisp_core/include").rglob("*.h")))
 
 
+# The kernel's side is Linux alone; the rest builds anywhere.
+LINUX_ONLY = ("oisp_sensor.capture.",)
+
+
+def wanted(name: str) -> bool:
+    here = sys.platform == "linux" or not name.startswith(LINUX_ONLY)
+    return here and Path(name.replace(".", "/") + ".pyx").exists()
+
+
 def extension(name: str, sources: list[str]) -> Extension:
     return Extension(
         name,
@@ -71,7 +80,7 @@ setup(
     include_package_data=False,
     options={"build_ext": {"parallel": JOBS}},
     ext_modules=cythonize(
-        [extension(n, s) for n, s in EXTENSIONS.items() if Path(n.replace(".", "/") + ".pyx").exists()],
+        [extension(name, sources) for name, sources in EXTENSIONS.items() if wanted(name)],
         build_dir=f"build/cython-{FLAVOUR}",
         nthreads=CYTHON_JOBS,
         compiler_directives={

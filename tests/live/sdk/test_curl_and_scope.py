@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -25,7 +26,8 @@ ANTHROPIC = "https://api.anthropic.com/v1/messages"
 def curl(url: str, body: dict[str, Any], folder: Path, words: str = "") -> list[str]:
     program = shutil.which("curl")
     if program is None:
-        pytest.fail("curl is not installed")
+        unavailable = pytest.fail if os.environ.get("OISP_REQUIRE_BPF") == "1" else pytest.skip
+        unavailable("curl is not installed")
     file = folder / "body.json"
     file.write_text(json.dumps(body), encoding="utf-8")
     command = [program, "-sS", "--http1.1", "--data-binary", f"@{file}", "-H", "Content-Type: application/json"]
