@@ -1,0 +1,719 @@
+# SPDX-License-Identifier: Apache-2.0
+"""semconv/dialects/*.yaml -> checked -> the flat tables of include/oisp/dialect.h.
+
+Not a decoder: nothing here sees a byte of the wire. `compile_dialects` gives plain lists of numbers and one pool of bytes;
+decoder.pyx copies them into C arrays. docs/DIALECTS.md is the description of the language; every mistake of a file is
+collected, and each names its file, line and key.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from oisp_core.errors import ConfigError
+
+__all__ = ["Compiled", "Dialects", "compile_dialects", "load_dialects"]
+
+# --- the vocabulary: numbers are those of include/oisp/dialect.h and contract.h -----------------------------------------
+
+FRAMINGS = {"none": 0, "sse": 1, "ndjson": 2, "json_array": 3, "eventstream": 4}
+
+NULL, FALSE, TRUE, NUMBER, STRING, ARRAY, OBJECT = (1 << n for n in range(7))
+ANY = FALSE | TRUE | NUMBER | STRING | ARRAY | OBJECT
+KINDS = {
+    "bool": FALSE | TRUE,
+    "number": NUMBER,
+    "string": STRING,
+    "array": ARRAY,
+    "object": OBJECT,
+    "true": TRUE,
+    "false": FALSE,
+}
+
+TEXT_SLOTS = (
+    "none model system tool_choice temperature top_p max_tokens frequency_penalty presence_penalty stop previous_id "
+    "conversation user id error_type error_message error_code service_tier usage content reasoning refusal call_id name "
+    "description type arguments server_name role finish"
+).split()
+OTHER_SLOTS = (
+    "stream input_count images index server custom success error terminal restart cached_answer embedding_count dimensions "
+    "prompt_tokens completion_tokens total_tokens cached_tokens cache_write_tokens reasoning_tokens inner"
+).split()
+SLOTS = {name: number for number, name in enumerate([*TEXT_SLOTS, *OTHER_SLOTS])}
+
+SET, ONCE, APPEND, MERGE, SUM, COUNT, LENGTH, PRESENT = range(8)
+OPS = {"set": SET, "once": ONCE, "append": APPEND, "merge": MERGE}
+AS_WIRE, AS_JSON, AS_BASE64, AS_EMBEDDED = range(4)
+
+FLAGS = {"prompt_excludes_cache": 1, "completion_excludes_reasoning": 2, "calls_finish": 4}
+
+ROLES = {"system": 1, "user": 2, "assistant": 3, "tool": 4, "function": 5}
+FINISHES = {"stop": 1, "length": 2, "tool_calls": 3, "content_filter": 4, "error": 5, "other": 6}
+TOOL_TYPES = {"function": 1, "code_interpreter": 2, "file_search": 3, "computer_use": 4, "other": 5}
+FLAG_WORDS = {"no": 0, "yes": 1}
+# map of a slot -> words of its values, value of what the map does not name
+ENUMS = {"role": (ROLES, 0), "finish": (FINISHES, 6), "type": (TOOL_TYPES, 5), "success": (FLAG_WORDS, 255)}
+
+# Roles that need no map of their own.
+COMMON_ROLES = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "model": "assistant",
+    "tool": "tool",
+    "function": "function",
+}
+
+TOKENS = {f"{word}_tokens" for word in ("prompt", "completion", "total", "cached", "cache_write", "reasoning")}
+
+USAGE_SLOTS = {"usage", *TOKENS}
+ERROR_SLOTS = {"error", "error_type", "error_message", "error_code"}
+ANSWERED = {
+    "id", "model", "service_tier", "success", "terminal", "restart", "cached_answer", "embedding_count", "dimensions",
+    "finish", "inner", *USAGE_SLOTS, *ERROR_SLOTS,
+}  # fmt: skip
+
+# record -> number, its slots, records that may stand in it
+RECORDS: dict[str, tuple[int, set[str], set[str]]] = {
+    "request": (
+        1,
+        {
+            "model", "system", "stream", "tool_choice", "temperature", "top_p", "max_tokens", "frequency_penalty",
+            "presence_penalty", "stop", "previous_id", "conversation", "user", "input_count", "images", "inner",
+        },
+        {"messages", "tools", "calls", "answers"},
+    ),
+    "response": (2, ANSWERED, {"choices", "calls", "answers"}),
+    "stream": (3, ANSWERED, {"choices", "calls", "answers"}),
+    "messages": (4, {"role", "content", "call_id", "name", "images"}, {"calls", "answers"}),
+    "tools": (5, {"name", "description", "type", "server"}, set()),
+    "calls": (6, {"id", "name", "type", "arguments", "server_name", "index", "server", "custom", "finish"}, set()),
+    "answers": (7, {"call_id", "name", "content", "success", "server"}, set()),
+    "choices": (8, {"index", "role", "content", "reasoning", "refusal", "finish", "images"}, {"calls"}),
+}  # fmt: skip
+
+NUMBERS = {"index", *TOKENS}
+COUNTED = {"input_count", "images", "embedding_count"}
+JSON_SLOTS = {"usage", "temperature", "top_p", "max_tokens", "frequency_penalty", "presence_penalty"}
+FLAG_SLOTS = {"error", "server", "custom", "terminal", "restart", "cached_answer"}
+APPENDED = {"content", "reasoning", "refusal", "arguments"}
+MAX_TESTS, MAX_LEAVES, MAX_EDGES = 32, 32, 64
+
+
+def default_kinds(slot: str) -> int:
+    if slot in NUMBERS or slot in JSON_SLOTS - {"usage"}:
+        return NUMBER
+    if slot == "usage":
+        return OBJECT
+    if slot == "stream" or slot == "success":
+        return FALSE | TRUE | STRING
+    if slot in ("arguments", "tool_choice"):
+        return STRING | OBJECT
+    if slot == "stop":
+        return STRING | ARRAY
+    if slot in COUNTED or slot in FLAG_SLOTS:
+        return ANY
+    if slot == "dimensions":
+        return ARRAY | STRING
+    if slot in ("id", "finish", "error_code", "call_id"):
+        return STRING | NUMBER
+    return STRING
+
+
+# --- YAML with lines ----------------------------------------------------------------------------------------------------
+
+
+class Table(dict[str, Any]):
+    """A mapping of the file that remembers where its keys stand."""
+
+    line: int
+    lines: dict[str, int]
+
+
+class Listing(list[Any]):
+    line: int
+
+
+def _plain(node: yaml.Node, seen: dict[int, Any]) -> Any:
+    if id(node) in seen:
+        return seen[id(node)]
+    if isinstance(node, yaml.MappingNode):
+        table = Table()
+        table.line, table.lines = node.start_mark.line + 1, {}
+        seen[id(node)] = table
+        for key, value in node.value:
+            name = str(key.value)
+            if name in table:
+                raise yaml.YAMLError(f"line {key.start_mark.line + 1}: the key {name!r} stands twice")
+            table[name] = _plain(value, seen)
+            table.lines[name] = key.start_mark.line + 1
+        return table
+    if isinstance(node, yaml.SequenceNode):
+        listing = Listing(_plain(value, seen) for value in node.value)
+        listing.line = node.start_mark.line + 1
+        return listing
+    return str(node.value)  # every scalar of a dialect is a word
+
+
+# --- paths --------------------------------------------------------------------------------------------------------------
+
+
+class Selector(NamedTuple):
+    key: str
+    values: tuple[str, ...]  # empty: the key is there and not null
+    negated: bool
+
+
+Step = tuple[str, Any]  # ("key", name) | ("element", None) | ("member", None) | ("select", Selector)
+
+_KEY = re.compile(r"[A-Za-z0-9_\-:/@$]+")
+_SELECT = re.compile(r"\[(!?)([A-Za-z0-9_\-:/@$]+)(?:(!?=)([^\]]+))?\]")
+
+
+def parse_path(text: str) -> list[Step]:
+    """`messages[*].content[*][type=text|input_text].text`; `.` alone is the object itself. ValueError says what is wrong."""
+    steps: list[Step] = []
+    at = 0
+    if text == ".":
+        return steps
+    while at < len(text):
+        if text.startswith("[*]", at):
+            steps.append(("element", None))
+            at += 3
+        elif text[at] == "[":
+            found = _SELECT.match(text, at)
+            if not found or (found[1] and found[3]):
+                raise ValueError(f"{text[at:]!r} is no selector: [key=a|b], [key!=a], [key] or [!key]")
+            values = tuple(found[4].split("|")) if found[4] else ()
+            steps.append(("select", Selector(found[2], values, bool(found[1]) or found[3] == "!=")))
+            at = found.end()
+        else:
+            if text[at] == "." and steps:
+                at += 1
+            if text.startswith("*", at):
+                steps.append(("member", None))
+                at += 1
+                continue
+            found = _KEY.match(text, at)
+            if not found:
+                raise ValueError(f"{text[at:]!r} is no key")
+            steps.append(("key", found[0]))
+            at = found.end()
+    return steps
+
+
+# --- the trie -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Leaf:
+    kinds: int
+    record: int
+    slot: int = 0
+    opens: int = 0
+    rank: int = 0
+    op: int = SET
+    as_: int = AS_WIRE
+    map: int = 0
+    conds: dict[int, list[int]] = field(default_factory=dict)  # id(node) -> [all, none]
+
+
+@dataclass
+class Node:
+    keys: dict[str, Node] = field(default_factory=dict)
+    element: Node | None = None
+    member: Node | None = None
+    leaves: list[Leaf] = field(default_factory=list)
+    tests: list[tuple[str, int, int]] = field(default_factory=list)  # value, kind, bit
+    bits: dict[tuple[str, tuple[str, ...]], int] = field(default_factory=dict)
+    selects: bool = False
+    number: int = 0
+
+    def children(self) -> Iterator[Node]:
+        yield from self.keys.values()
+        if self.element:
+            yield self.element
+        if self.member:
+            yield self.member
+
+
+Conds = dict[int, list[int]]
+
+
+def walk_path(base: Node, conds: Conds, steps: list[Step]) -> tuple[Node, Conds]:
+    """The node at the end of `steps`, made where it is missing, and all conditions that hold on the way."""
+    node = base
+    conds = {key: list(value) for key, value in conds.items()}
+    for kind, what in steps:
+        if kind == "key":
+            node = node.keys.setdefault(what, Node())
+        elif kind == "element":
+            node.element = node.element or Node()
+            node = node.element
+        elif kind == "member":
+            node.member = node.member or Node()
+            node = node.member
+        else:
+            bit = select_bit(node, what)
+            conds.setdefault(id(node), [0, 0])[what.negated] |= 1 << bit
+    return node, conds
+
+
+def select_bit(node: Node, selector: Selector) -> int:
+    known = (selector.key, selector.values)
+    if known in node.bits:
+        return node.bits[known]
+    bit = node.bits[known] = len(node.bits)
+    if bit >= MAX_TESTS:
+        raise ValueError(f"more than {MAX_TESTS} different selectors on one object")
+    node.selects = True
+    child = node.keys.setdefault(selector.key, Node())
+    if not selector.values:
+        child.tests.append(("", 6, bit))
+    for value in selector.values:
+        child.tests.append((value, 4, bit))
+        if value in ("true", "false") or re.fullmatch(r"-?\d+", value):
+            child.tests.append((value, 3, bit))
+    return bit
+
+
+# --- compiling ----------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Compiled:
+    """Rows of the structs of dialect.h, in the order of their members."""
+
+    names: list[str] = field(default_factory=list)
+    nodes: list[tuple[int, ...]] = field(default_factory=lambda: [(1, *(0,) * 10)])
+    edges: list[tuple[int, ...]] = field(default_factory=list)
+    leaves: list[tuple[int, ...]] = field(default_factory=list)
+    conds: list[tuple[int, ...]] = field(default_factory=list)
+    tests: list[tuple[int, ...]] = field(default_factory=list)
+    slots: list[tuple[int, ...]] = field(default_factory=list)
+    records: list[tuple[int, ...]] = field(default_factory=lambda: [(0,) * 9])
+    words: list[tuple[int, ...]] = field(default_factory=list)
+    maps: list[tuple[int, ...]] = field(default_factory=list)
+    inners: list[tuple[int, ...]] = field(default_factory=list)
+    dialects: list[tuple[Any, ...]] = field(default_factory=list)
+    pool: bytearray = field(default_factory=bytearray)
+    pooled: dict[bytes, int] = field(default_factory=dict)
+
+    def text(self, value: str) -> tuple[int, int]:
+        raw = value.encode()
+        if raw not in self.pooled:
+            self.pooled[raw] = len(self.pool)
+            self.pool += raw
+        return self.pooled[raw], len(raw)
+
+    def word(self, value: str, number: int = 0) -> int:
+        self.words.append((*self.text(value), number))
+        return len(self.words)
+
+    def map_of(self, words: dict[str, int], other: int) -> int:
+        first = len(self.words)
+        for word, value in words.items():
+            self.word(word, value)
+        self.maps.append((first, len(words), other))
+        return len(self.maps)
+
+
+def key_hash(name: bytes) -> int:
+    """key_hash() of json_pass.c."""
+    return (len(name) * 7 + name[0] * 5 + name[len(name) >> 1] * 3 + name[-1]) & 0xFFFFFFFF if name else 0
+
+
+class Problems(list[ConfigError]):
+    def add(self, file: Path, line: int | None, key: str, **facts: Any) -> None:
+        self.append(ConfigError(file, line, key, **facts))
+
+
+class Compiler:
+    """One file into the tables of `out`."""
+
+    def __init__(self, out: Compiled, file: Path, problems: Problems) -> None:
+        self.out, self.file, self.problems = out, file, problems
+        self.maps: dict[str, int] = {}
+
+    def complain(self, table: Table | None, key: str, **facts: Any) -> None:
+        line = None if table is None else table.lines.get(key.rpartition(".")[2], table.line)
+        self.problems.add(self.file, line, key, **facts)
+
+    # -- enum maps
+
+    def compile_maps(self, doc: Table) -> None:
+        given = doc.get("maps", Table())
+        if not isinstance(given, Table):
+            self.complain(doc, "maps", expected="a mapping of names to maps", got=given)
+            return
+        tables = {name: given[name] for name in given}
+        tables.setdefault("role", COMMON_ROLES)
+        for name, table in tables.items():
+            enum, other = ENUMS.get(name.partition(".")[0], (None, 0))
+            if enum is None or not isinstance(table, dict):
+                self.complain(given, f"maps.{name}", expected=ENUMS, got=name)
+                continue
+            words = {}
+            for word, value in table.items():
+                if value not in enum:
+                    self.complain(given.get(name), f"maps.{name}.{word}", expected=enum, got=value)
+                elif word == "*":
+                    other = enum[value]
+                else:
+                    words[word] = enum[value]
+            self.maps[name] = self.out.map_of(words, other)
+
+    # -- sections and records
+
+    def section(self, doc: Table, name: str) -> tuple[int, int, int]:
+        """(root node, record, node of the event's name)."""
+        table = doc.get(name)
+        if table is None:
+            return (0, 0, 0)
+        if not isinstance(table, Table):
+            self.complain(doc, name, expected="a mapping of slots and records", got=table)
+            return (0, 0, 0)
+        root = Node()
+        record = self.add_record(name, table, 0)
+        self.fill(name, name, table, root, {}, record, streamed=name == "stream")
+        self.check_size(doc, name, root)
+        event = root.keys.get("@event")
+        number = self.flatten(root)
+        return (number, record, event.number if event else 0)
+
+    def add_record(self, kind: str, table: Table, parent: int) -> int:
+        def constant(slot: str) -> str | None:
+            value = table.get(slot)
+            return value["value"] if isinstance(value, Table) and set(value) == {"value"} else None
+
+        role = constant("role")
+        if role is not None and role not in ROLES:
+            self.complain(table, "role", expected=ROLES, got=role)
+        flags = {slot: constant(slot) in ("yes", "true") for slot in ("server", "custom")}
+        texts = {slot: constant(slot) if kind in ("calls", "tools") else None for slot in ("type", "name")}
+        self.out.records.append(
+            (
+                RECORDS[kind][0],
+                int(table.get("join") == "never"),
+                parent,
+                ROLES.get(role or "", 0),
+                int(flags["server"]),
+                int(flags["custom"]),
+                int(table.get("place") == "system"),
+                self.out.word(texts["type"]) if texts["type"] else 0,
+                self.out.word(texts["name"]) if texts["name"] else 0,
+            )
+        )
+        return len(self.out.records) - 1
+
+    def fill(
+        self, kind: str, where: str, table: Table, base: Node, conds: Conds, record: int, *, streamed: bool
+    ) -> None:
+        _, slots, nested = RECORDS[kind]
+        for key, value in table.items():
+            if key in ("each", "join", "place", "kinds"):
+                continue
+            if key in nested:
+                blocks = value if isinstance(value, Listing) else [value]
+                for block in blocks:
+                    self.record(key, f"{where}.{key}", table, block, base, conds, record, streamed=streamed)
+            elif key in slots:
+                self.slot(key, f"{where}.{key}", table, value, base, conds, record, streamed=streamed)
+            else:
+                self.complain(table, f"{where}.{key}", expected=sorted(slots | nested), got=key)
+
+    def record(
+        self, kind: str, where: str, holder: Table, block: Any, base: Node, conds: Conds, parent: int, *, streamed: bool
+    ) -> None:
+        if not isinstance(block, Table) or "each" not in block:
+            self.complain(holder, where, expected="a mapping with `each: PATH`", got=block)
+            return
+        record = self.add_record(kind, block, parent)
+        kinds = self.kinds(block, where, ANY)
+        paths = block["each"] if isinstance(block["each"], Listing) else [block["each"]]
+        for path in paths:
+            try:
+                node, all_conds = walk_path(base, conds, parse_path(path))
+            except ValueError as error:
+                self.complain(block, f"{where}.each", message=str(error))
+                continue
+            node.leaves.append(Leaf(kinds, parent, opens=record, conds=all_conds))
+            self.fill(kind, where, block, node, all_conds, record, streamed=streamed)
+
+    def kinds(self, table: Table, where: str, default: int) -> int:
+        if "kinds" not in table:
+            return default
+        words = table["kinds"] if isinstance(table["kinds"], Listing) else [table["kinds"]]
+        bits = 0
+        for word in words:
+            if word not in KINDS:
+                self.complain(table, f"{where}.kinds", expected=KINDS, got=word)
+            bits |= KINDS.get(word, 0)
+        return bits
+
+    # -- slots
+
+    def slot(
+        self, name: str, where: str, holder: Table, spec: Any, base: Node, conds: Conds, record: int, *, streamed: bool
+    ) -> None:
+        if isinstance(spec, Table) and set(spec) == {"value"}:
+            if name not in ("role", "server", "custom", "type", "name"):
+                self.complain(holder, where, message="a constant is possible for role, server, custom, type and name only")
+            return
+        options = Table()
+        options.line, options.lines = holder.line, holder.lines
+        groups: list[Any] = [spec]
+        if isinstance(spec, Listing):
+            groups = list(spec)
+        elif isinstance(spec, Table):
+            options = spec
+            if "first" in spec:
+                groups = list(spec["first"])
+            elif "join" in spec or "sum" in spec:
+                groups = [Listing(spec.get("join", spec.get("sum")))]
+        for rank, group in enumerate(groups):
+            for item in group if isinstance(group, list) else [group]:
+                self.leaf(name, where, holder, item, options, rank, base, conds, record, streamed=streamed)
+
+    def leaf(
+        self,
+        name: str,
+        where: str,
+        holder: Table,
+        item: Any,
+        options: Table,
+        rank: int,
+        base: Node,
+        conds: Conds,
+        record: int,
+        *,
+        streamed: bool,
+    ) -> None:
+        table = item if isinstance(item, Table) else Table(path=item)
+        forms = [form for form in FORMS if form in table]
+        if len(forms) != 1 or not isinstance(table[forms[0]], str):
+            self.complain(holder, where, expected=f"a path, or a mapping with one of {', '.join(FORMS)}", got=item)
+            return
+        form = forms[0]
+        unknown = set(table) - {form, "kinds", "map", "op", "first", "join", "sum"}
+        if unknown:
+            self.complain(holder, where, expected="kinds, map, op", got=sorted(unknown)[0])
+        op, as_, kinds = self.how(name, form, options, streamed)
+        kinds = self.kinds(table if "kinds" in table else options, where, kinds)
+        word = table.get("op", options.get("op"))
+        if word is not None and word not in OPS:
+            self.complain(holder, where, expected=OPS, got=word)
+        op = OPS.get(word or "", op)
+        map_name = table.get("map", options.get("map", name))
+        if map_name != name and map_name not in self.maps:
+            self.complain(holder, where, message=f"the map {map_name!r} is not among this file's maps")
+        try:
+            node, all_conds = walk_path(base, conds, parse_path(table[form]))
+        except ValueError as error:
+            self.complain(holder, where, message=str(error))
+            return
+        node.leaves.append(
+            Leaf(
+                kinds, record, slot=SLOTS[name], rank=rank, op=op, as_=as_, map=self.maps.get(map_name, 0), conds=all_conds
+            )
+        )
+
+    @staticmethod
+    def how(name: str, form: str, options: Table, streamed: bool) -> tuple[int, int, int]:
+        """(op, as, kinds) where the file says nothing else."""
+        if form == "json":
+            return (APPEND if name in APPENDED else SET), AS_JSON, ANY
+        if form in ("base64", "embedded"):
+            return SET, AS_BASE64 if form == "base64" else AS_EMBEDDED, STRING if form == "base64" else OBJECT
+        if form == "count":
+            return COUNT, AS_WIRE, ANY
+        if form == "length":
+            return LENGTH, AS_WIRE, ARRAY | STRING
+        if form == "present":
+            return PRESENT, AS_WIRE, ANY
+        kinds = default_kinds(name)
+        if name in FLAG_SLOTS:
+            return PRESENT, AS_WIRE, kinds
+        if name in COUNTED:
+            return COUNT, AS_WIRE, kinds
+        if name == "dimensions":
+            return LENGTH, AS_WIRE, kinds
+        if "sum" in options:
+            return SUM, AS_WIRE, NUMBER
+        if name == "usage" and streamed:
+            return MERGE, AS_WIRE, kinds
+        if name in APPENDED or name == "system":
+            return APPEND, AS_WIRE, kinds
+        if name in ("id", "name", "model", "type") and streamed:
+            return ONCE, AS_WIRE, kinds
+        return SET, AS_WIRE, kinds
+
+    # -- flat tables
+
+    def check_size(self, doc: Table, name: str, node: Node) -> None:
+        if len(node.leaves) > MAX_LEAVES:
+            self.complain(doc, name, message=f"more than {MAX_LEAVES} slots at one path")
+        if len(node.keys) > MAX_EDGES:
+            self.complain(doc, name, message=f"more than {MAX_EDGES} keys in one object")
+        for child in node.children():
+            self.check_size(doc, name, child)
+
+    def flatten(self, root: Node) -> int:
+        order: list[Node] = []
+
+        def visit(node: Node) -> int:
+            node.number = len(self.out.nodes) + len(order)
+            order.append(node)
+            for child in node.children():
+                visit(child)
+            ends[id(node)] = len(self.out.nodes) + len(order)
+            return node.number
+
+        ends: dict[int, int] = {}
+        visit(root)
+        numbers = {id(node): node.number for node in order}
+        rows = [self.node_row(node, ends[id(node)], numbers) for node in order]
+        self.out.nodes.extend(rows)
+        return root.number
+
+    def node_row(self, node: Node, end: int, numbers: dict[int, int]) -> tuple[int, ...]:
+        out = self.out
+        edges, mask = self.edge_table(node)
+        leaves, tests = len(out.leaves), len(out.tests)
+        kinds = bits = 0
+        for leaf in node.leaves:
+            kinds |= leaf.kinds
+            out.leaves.append((leaf.kinds, len(leaf.conds), len(out.conds)))
+            out.conds.extend((numbers[key], *masks) for key, masks in leaf.conds.items())
+            out.slots.append((leaf.record, leaf.opens, leaf.map, leaf.slot, leaf.rank, leaf.op, leaf.as_))
+        for value, kind, bit in node.tests:
+            bits |= 1 << bit
+            out.tests.append((*out.text(value), kind, bit))
+        element = node.element.number if node.element else 0
+        member = node.member.number if node.member else 0
+        counts = (mask, kinds, len(node.tests), len(node.leaves), int(node.selects), bits)
+        return (end, edges, element, member, leaves, tests, *counts)
+
+    def edge_table(self, node: Node) -> tuple[int, int]:
+        """A hash table with open addressing, at most half full."""
+        names = [name for name in node.keys if name != "@event"]
+        if not names:
+            return 0, 0
+        size = 2
+        while size < 2 * len(names):
+            size *= 2
+        slots: list[tuple[int, ...]] = [(0, 0, 0, 0)] * size
+        for ordinal, name in enumerate(names):
+            at = key_hash(name.encode()) & (size - 1)
+            while slots[at][3]:
+                at = (at + 1) & (size - 1)
+            slots[at] = (*self.out.text(name), ordinal, node.keys[name].number)
+        first = len(self.out.edges)
+        self.out.edges.extend(slots)
+        return first, size - 1
+
+
+FORMS = ("path", "json", "base64", "embedded", "count", "length", "present")
+DIALECT_KEYS = {"dialect", "framing", "done", "maps", "usage", "finish", "request", "response", "stream", "inner", "hook"}
+HOOKS: dict[str, int] = {}
+
+
+def _flags(compiler: Compiler, doc: Table) -> int:
+    bits = 0
+    for key in ("usage", "finish"):
+        words = doc.get(key, Listing())
+        for word in words if isinstance(words, Listing) else [words]:
+            if word not in FLAGS:
+                compiler.complain(doc, key, expected=FLAGS, got=word)
+            bits |= FLAGS.get(word, 0)
+    return bits
+
+
+def _inners(compiler: Compiler, doc: Table, names: list[str]) -> tuple[int, int]:
+    out = compiler.out
+    first = len(out.inners)
+    for block in doc.get("inner", []):
+        if not isinstance(block, Table) or block.get("dialect") not in names:
+            compiler.complain(doc, "inner", expected="{model: WORD, dialect: NAME}, the name that of a file", got=block)
+            continue
+        out.inners.append((*out.text(block.get("model", "")), names.index(block["dialect"]) + 1))
+    return first, len(out.inners) - first
+
+
+def _compile_one(out: Compiled, file: Path, doc: Table, names: list[str], problems: Problems) -> None:
+    compiler = Compiler(out, file, problems)
+    for key in set(doc) - DIALECT_KEYS:
+        compiler.complain(doc, key, expected=sorted(DIALECT_KEYS), got=key)
+    framing = doc.get("framing", "none")
+    if framing not in FRAMINGS:
+        compiler.complain(doc, "framing", expected=FRAMINGS, got=framing)
+    hook = doc.get("hook")
+    if hook is not None and hook not in HOOKS:
+        compiler.complain(doc, "hook", expected=HOOKS or "no hook", got=hook)
+    compiler.compile_maps(doc)
+    flags = _flags(compiler, doc)
+    inner = _inners(compiler, doc, names)
+    sections = [compiler.section(doc, name) for name in ("request", "response", "stream")]
+    name, done = out.text(doc["dialect"]), out.text(doc.get("done", ""))
+    out.names.append(doc["dialect"])
+    out.dialects.append(
+        (name, FRAMINGS.get(framing, 0), HOOKS.get(hook or "", 0), flags, *sections, inner, done)  # rows of decoder.pyx
+    )
+
+
+def _read(files: Iterable[Path], problems: Problems) -> list[tuple[Path, Table]]:
+    docs = []
+    for file in files:
+        try:
+            node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+            doc = _plain(node, {}) if node is not None else None
+        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+            mark = getattr(error, "problem_mark", None)
+            problems.add(file, mark.line + 1 if mark else None, "", message=" ".join(str(error).split()))
+            continue
+        if not isinstance(doc, Table) or not isinstance(doc.get("dialect"), str):
+            problems.add(file, 1, "dialect", expected="a mapping with `dialect: NAME`")
+            continue
+        docs.append((file, doc))
+    return docs
+
+
+def compile_dialects(files: Iterable[Path]) -> Compiled:
+    """All files into one set of tables. Raises ConfigError, or an ExceptionGroup of them when there are several."""
+    problems = Problems()
+    docs = _read(files, problems)
+    names = [doc["dialect"] for _, doc in docs]
+    for (file, doc), name in zip(docs, names, strict=True):
+        if names.count(name) > 1:
+            problems.add(file, doc.lines["dialect"], "dialect", message=f"{name!r} is described by more than one file")
+    out = Compiled()
+    for file, doc in docs:
+        _compile_one(out, file, doc, names, problems)
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise ExceptionGroup(f"{len(problems)} mistakes in the dialects", list(problems))
+    return out
+
+
+def load_dialects(folder: Path | str | None = None) -> Dialects:
+    """The dialects of `folder`, or those that are shipped."""
+    if folder is None:
+        from oisp_core.resources import data
+
+        folder = data("semconv/dialects")
+    folder = Path(folder)
+    files = sorted(folder.glob("*.yaml"))
+    if not files:
+        raise ConfigError(folder, expected="a folder with *.yaml files", message="no dialects")
+    return Dialects(compile_dialects(files))
+
+
+from oisp_core.decode.decoder import Dialects  # noqa: E402 (decoder.pyx needs nothing of this module)
