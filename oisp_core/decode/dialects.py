@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """semconv/dialects/*.yaml -> checked -> the flat tables of include/oisp/dialect.h.
 
-Not a decoder: nothing here sees a byte of the wire. `compile_dialects` gives plain lists of numbers and one pool of bytes;
-decoder.pyx copies them into C arrays. docs/DIALECTS.md is the description of the language; every mistake of a file is
+Not a decoder: nothing here sees a byte of the wire. `compile_dialects` gives plain lists of numbers and one pool of
+bytes; decoder.pyx copies them into C arrays. docs/DIALECTS.md is the description of the language; every mistake of a file is
 collected, and each names its file, line and key.
 """
 
@@ -20,7 +20,7 @@ from oisp_core.errors import ConfigError
 
 __all__ = ["Compiled", "Dialects", "compile_dialects", "load_dialects"]
 
-# --- the vocabulary: numbers are those of include/oisp/dialect.h and contract.h -----------------------------------------
+# --- the vocabulary: numbers are those of include/oisp/dialect.h and contract.h -------------------------------------
 
 FRAMINGS = {"none": 0, "sse": 1, "ndjson": 2, "json_array": 3, "eventstream": 4}
 
@@ -36,15 +36,19 @@ KINDS = {
     "false": FALSE,
 }
 
-TEXT_SLOTS = (
-    "none model system tool_choice temperature top_p max_tokens frequency_penalty presence_penalty stop previous_id "
-    "conversation user id error_type error_message error_code service_tier usage content reasoning refusal call_id name "
-    "description type arguments server_name role finish"
-).split()
-OTHER_SLOTS = (
-    "stream input_count images index server custom success error terminal restart cached_answer embedding_count dimensions "
-    "prompt_tokens completion_tokens total_tokens cached_tokens cache_write_tokens reasoning_tokens inner"
-).split()
+# fmt: off
+TEXT_SLOTS = [
+    "none", "model", "system", "tool_choice", "temperature", "top_p", "max_tokens", "frequency_penalty",
+    "presence_penalty", "stop", "previous_id", "conversation", "user", "id", "error_type", "error_message", "error_code",
+    "service_tier", "usage", "content", "reasoning", "refusal", "call_id", "name", "description", "type", "arguments",
+    "server_name", "role", "finish",
+]
+OTHER_SLOTS = [
+    "stream", "input_count", "images", "index", "server", "custom", "success", "error", "terminal", "restart",
+    "cached_answer", "embedding_count", "dimensions", "prompt_tokens", "completion_tokens", "total_tokens",
+    "cached_tokens", "cache_write_tokens", "reasoning_tokens", "inner",
+]
+# fmt: on
 SLOTS = {name: number for number, name in enumerate([*TEXT_SLOTS, *OTHER_SLOTS])}
 
 SET, ONCE, APPEND, MERGE, SUM, COUNT, LENGTH, PRESENT = range(8)
@@ -127,7 +131,7 @@ def default_kinds(slot: str) -> int:
     return STRING
 
 
-# --- YAML with lines ----------------------------------------------------------------------------------------------------
+# --- YAML with lines ------------------------------------------------------------------------------------------------
 
 
 class Table(dict[str, Any]):
@@ -162,7 +166,7 @@ def _plain(node: yaml.Node, seen: dict[int, Any]) -> Any:
     return str(node.value)  # every scalar of a dialect is a word
 
 
-# --- paths --------------------------------------------------------------------------------------------------------------
+# --- paths ----------------------------------------------------------------------------------------------------------
 
 
 class Selector(NamedTuple):
@@ -173,12 +177,18 @@ class Selector(NamedTuple):
 
 Step = tuple[str, Any]  # ("key", name) | ("element", None) | ("member", None) | ("select", Selector)
 
+MAX_FILE = 262_144  # bytes; the longest of ours has 10 KB
+MAX_ROWS = 60_000  # leaves of all dialects: their numbers have 16 bits; it also bounds what aliases can multiply
+
 _KEY = re.compile(r"[A-Za-z0-9_\-:/@$]+")
 _SELECT = re.compile(r"\[(!?)([A-Za-z0-9_\-:/@$]+)(?:(!?=)([^\]]+))?\]")
 
 
 def parse_path(text: str) -> list[Step]:
-    """`messages[*].content[*][type=text|input_text].text`; `.` alone is the object itself. ValueError says what is wrong."""
+    """`messages[*].content[*][type=text|input_text].text`; `.` alone is the object itself.
+
+    Raises ValueError with what is wrong.
+    """
     steps: list[Step] = []
     at = 0
     if text == ".":
@@ -209,7 +219,7 @@ def parse_path(text: str) -> list[Step]:
     return steps
 
 
-# --- the trie -----------------------------------------------------------------------------------------------------------
+# --- the trie -------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -278,13 +288,13 @@ def select_bit(node: Node, selector: Selector) -> int:
     if not selector.values:
         child.tests.append(("", 6, bit))
     for value in selector.values:
-        child.tests.append((value, 4, bit))
+        child.tests.append((value[:-1], 7, bit) if value.endswith("*") else (value, 4, bit))
         if value in ("true", "false") or re.fullmatch(r"-?\d+", value):
             child.tests.append((value, 3, bit))
     return bit
 
 
-# --- compiling ----------------------------------------------------------------------------------------------------------
+# --- compiling ------------------------------------------------------------------------------------------------------
 
 
 @dataclass
@@ -292,7 +302,7 @@ class Compiled:
     """Rows of the structs of dialect.h, in the order of their members."""
 
     names: list[str] = field(default_factory=list)
-    nodes: list[tuple[int, ...]] = field(default_factory=lambda: [(1, *(0,) * 10)])
+    nodes: list[tuple[int, ...]] = field(default_factory=lambda: [(1, *(0,) * 11)])
     edges: list[tuple[int, ...]] = field(default_factory=list)
     leaves: list[tuple[int, ...]] = field(default_factory=list)
     conds: list[tuple[int, ...]] = field(default_factory=list)
@@ -465,7 +475,9 @@ class Compiler:
     ) -> None:
         if isinstance(spec, Table) and set(spec) == {"value"}:
             if name not in ("role", "server", "custom", "type", "name"):
-                self.complain(holder, where, message="a constant is possible for role, server, custom, type and name only")
+                self.complain(
+                    holder, where, message="a constant is possible for role, server, custom, type and name only"
+                )
             return
         options = Table()
         options.line, options.lines = holder.line, holder.lines
@@ -505,7 +517,8 @@ class Compiler:
         unknown = set(table) - {form, "kinds", "map", "op", "first", "join", "sum"}
         if unknown:
             self.complain(holder, where, expected="kinds, map, op", got=sorted(unknown)[0])
-        op, as_, kinds = self.how(name, form, options, streamed)
+        in_call = self.out.records[record][0] == RECORDS["calls"][0]
+        op, as_, kinds = self.how(name, form, options, streamed, in_call)
         kinds = self.kinds(table if "kinds" in table else options, where, kinds)
         word = table.get("op", options.get("op"))
         if word is not None and word not in OPS:
@@ -521,12 +534,19 @@ class Compiler:
             return
         node.leaves.append(
             Leaf(
-                kinds, record, slot=SLOTS[name], rank=rank, op=op, as_=as_, map=self.maps.get(map_name, 0), conds=all_conds
+                kinds,
+                record,
+                slot=SLOTS[name],
+                rank=rank,
+                op=op,
+                as_=as_,
+                map=self.maps.get(map_name, 0),
+                conds=all_conds,
             )
         )
 
     @staticmethod
-    def how(name: str, form: str, options: Table, streamed: bool) -> tuple[int, int, int]:
+    def how(name: str, form: str, options: Table, streamed: bool, in_call: bool) -> tuple[int, int, int]:
         """(op, as, kinds) where the file says nothing else."""
         if form == "json":
             return (APPEND if name in APPENDED else SET), AS_JSON, ANY
@@ -551,8 +571,8 @@ class Compiler:
             return MERGE, AS_WIRE, kinds
         if name in APPENDED or name == "system":
             return APPEND, AS_WIRE, kinds
-        if name in ("id", "name", "model", "type") and streamed:
-            return ONCE, AS_WIRE, kinds
+        if in_call and name in ("id", "name", "type") and streamed:
+            return ONCE, AS_WIRE, kinds  # some servers repeat them in each piece
         return SET, AS_WIRE, kinds
 
     # -- flat tables
@@ -621,7 +641,19 @@ class Compiler:
 
 
 FORMS = ("path", "json", "base64", "embedded", "count", "length", "present")
-DIALECT_KEYS = {"dialect", "framing", "done", "maps", "usage", "finish", "request", "response", "stream", "inner", "hook"}
+DIALECT_KEYS = {
+    "dialect",
+    "framing",
+    "done",
+    "maps",
+    "usage",
+    "finish",
+    "request",
+    "response",
+    "stream",
+    "inner",
+    "hook",
+}
 HOOKS: dict[str, int] = {}
 
 

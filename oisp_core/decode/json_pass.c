@@ -259,6 +259,9 @@ static uint32_t run_tests(const oisp_json_table *t, uint32_t node, int kind, con
   for (int i = 0; i < n->test_count; i++, test++) {
     if (test->kind == OISP_JSON_OBJECT)
       bits |= (uint32_t)(kind != OISP_JSON_NULL) << test->bit;
+    else if (test->kind == OISP_JSON_PREFIX)
+      bits |= (uint32_t)(kind == OISP_JSON_STRING && size >= test->size && memcmp(t->pool + test->value, value, test->size) == 0)
+              << test->bit;
     else if ((test->kind == OISP_JSON_STRING) == (kind == OISP_JSON_STRING) && kind < OISP_JSON_ARRAY && test->size == size &&
              memcmp(t->pool + test->value, value, size) == 0)
       bits |= 1u << test->bit;

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * Dialects as flat tables: semconv/dialects/*.yaml after decode/dialects.py has checked and compiled them. Immutable once built;
+ * Dialects as flat tables: the YAML of semconv/dialects after decode/dialects.py has checked and compiled them. Immutable once built;
  * any number of engines read one. docs/DIALECTS.md explains the words.
  *
  * A section (request, response, stream) is a trie for the scanner; each of its leaves says which slot of which record a
@@ -21,7 +21,7 @@ enum oisp_framing {
   OISP_FRAMING_EVENTSTREAM = 4
 };
 
-enum oisp_record_kind {
+enum oisp_item_kind {
   OISP_REC_REQUEST = 1,
   OISP_REC_RESPONSE = 2,
   OISP_REC_STREAM = 3,

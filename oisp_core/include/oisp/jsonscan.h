@@ -25,7 +25,8 @@ enum oisp_json_kind {
   OISP_JSON_NUMBER = 3,
   OISP_JSON_STRING = 4,
   OISP_JSON_ARRAY = 5,
-  OISP_JSON_OBJECT = 6
+  OISP_JSON_OBJECT = 6,
+  OISP_JSON_PREFIX = 7 /* of tests only */
 };
 
 enum oisp_capture_flags {
@@ -76,7 +77,8 @@ typedef struct oisp_json_cond {
 typedef struct oisp_json_test {
   uint32_t value; /* in the pool: unescaped string, or literal */
   uint16_t size;
-  uint8_t kind; /* OISP_JSON_STRING compares strings, OISP_JSON_NUMBER any other scalar, OISP_JSON_OBJECT: present, not null */
+  uint8_t kind; /* OISP_JSON_STRING compares strings, OISP_JSON_PREFIX their beginning, OISP_JSON_NUMBER any other scalar,
+                   OISP_JSON_OBJECT: present, not null */
   uint8_t bit;
 } oisp_json_test;
 

@@ -1,0 +1,1685 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Bodies and events of AI protocols -> oisp_exchange, by the tables of the dialects.
+
+Two steps for each document: the scanner collects captures, then they are put into the exchange, record by record (fill_*),
+the slots of a record before the records inside it, so that the order of keys on the wire does not matter. Not here: framing,
+policy, output, any knowledge of one provider (semconv/dialects/ has that).
+
+Contract: wire data never raises and is never trusted; a value that is not what its slot expects is left out. All functions
+below `Dialects` run without the GIL and keep no pointer into their input.
+"""
+from libc.math cimport floor
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc, realloc, strtod
+from libc.string cimport memchr, memcmp, memcpy, memmove, memset
+
+from oisp_core.decode.jsonscan cimport *
+from oisp_core.types cimport *
+
+from json import loads
+
+from oisp_core.errors import ConfigError
+
+cdef extern from "oisp/dialect.h" nogil:
+    enum:
+        OISP_REC_REQUEST
+        OISP_REC_RESPONSE
+        OISP_REC_STREAM
+        OISP_REC_MESSAGE
+        OISP_REC_TOOL
+        OISP_REC_CALL
+        OISP_REC_ANSWER
+        OISP_REC_CHOICE
+        OISP_SLOT_NONE
+        OISP_SLOT_MODEL
+        OISP_SLOT_SYSTEM
+        OISP_SLOT_TOOL_CHOICE
+        OISP_SLOT_TEMPERATURE
+        OISP_SLOT_TOP_P
+        OISP_SLOT_MAX_TOKENS
+        OISP_SLOT_FREQUENCY_PENALTY
+        OISP_SLOT_PRESENCE_PENALTY
+        OISP_SLOT_STOP
+        OISP_SLOT_PREVIOUS_ID
+        OISP_SLOT_CONVERSATION
+        OISP_SLOT_USER
+        OISP_SLOT_ID
+        OISP_SLOT_ERROR_TYPE
+        OISP_SLOT_ERROR_MESSAGE
+        OISP_SLOT_ERROR_CODE
+        OISP_SLOT_SERVICE_TIER
+        OISP_SLOT_USAGE
+        OISP_SLOT_CONTENT
+        OISP_SLOT_REASONING
+        OISP_SLOT_REFUSAL
+        OISP_SLOT_CALL_ID
+        OISP_SLOT_NAME
+        OISP_SLOT_DESCRIPTION
+        OISP_SLOT_TYPE
+        OISP_SLOT_ARGUMENTS
+        OISP_SLOT_SERVER_NAME
+        OISP_SLOT_ROLE
+        OISP_SLOT_FINISH
+        OISP_SLOT_STREAM
+        OISP_SLOT_INPUT_COUNT
+        OISP_SLOT_IMAGES
+        OISP_SLOT_INDEX
+        OISP_SLOT_SERVER
+        OISP_SLOT_CUSTOM
+        OISP_SLOT_SUCCESS
+        OISP_SLOT_ERROR
+        OISP_SLOT_TERMINAL
+        OISP_SLOT_RESTART
+        OISP_SLOT_CACHED_ANSWER
+        OISP_SLOT_EMBEDDING_COUNT
+        OISP_SLOT_DIMENSIONS
+        OISP_SLOT_PROMPT_TOKENS
+        OISP_SLOT_COMPLETION_TOKENS
+        OISP_SLOT_TOTAL_TOKENS
+        OISP_SLOT_CACHED_TOKENS
+        OISP_SLOT_CACHE_WRITE_TOKENS
+        OISP_SLOT_REASONING_TOKENS
+        OISP_SLOT_INNER
+        OISP_SLOT_COUNT
+        OISP_OP_SET
+        OISP_OP_ONCE
+        OISP_OP_APPEND
+        OISP_OP_MERGE
+        OISP_OP_SUM
+        OISP_OP_COUNT
+        OISP_OP_LENGTH
+        OISP_OP_PRESENT
+        OISP_AS_WIRE
+        OISP_AS_JSON
+        OISP_AS_BASE64
+        OISP_AS_EMBEDDED
+        OISP_DIALECT_PROMPT_EXCLUDES_CACHE
+        OISP_DIALECT_COMPLETION_EXCLUDES_REASONING
+        OISP_DIALECT_CALLS_FINISH
+    ctypedef struct oisp_slot_leaf:
+        uint16_t record
+        uint16_t opens
+        uint16_t map
+        uint8_t slot
+        uint8_t rank
+        uint8_t op
+        uint8_t as_ "as"
+    ctypedef struct oisp_record_def:
+        uint8_t kind
+        uint8_t fresh
+        uint16_t parent
+        uint8_t role
+        uint8_t server
+        uint8_t custom
+        uint8_t system
+        uint16_t type
+        uint16_t name
+    ctypedef struct oisp_word:
+        uint32_t at
+        uint16_t size
+        uint8_t value
+    ctypedef struct oisp_map:
+        uint32_t first
+        uint16_t count
+        uint8_t other
+    ctypedef struct oisp_section:
+        uint32_t root
+        uint16_t record
+        uint32_t event_node
+    ctypedef struct oisp_inner:
+        uint32_t at
+        uint16_t size
+        uint16_t dialect
+    ctypedef struct oisp_dialect:
+        uint32_t name
+        uint16_t name_size
+        uint8_t framing
+        uint8_t hook
+        uint32_t flags
+        oisp_section request
+        oisp_section response
+        oisp_section stream
+        uint32_t inner
+        uint16_t inner_count
+        uint16_t done_size
+        uint32_t done
+    ctypedef struct oisp_dialects_table "oisp_dialects":
+        oisp_json_table json
+        const oisp_slot_leaf* leaves
+        const oisp_record_def* records
+        const oisp_word* words
+        const oisp_map* maps
+        const oisp_inner* inners
+        const oisp_dialect* dialects
+        uint32_t count
+
+cdef extern from "oisp/contract.h" nogil:
+    enum:
+        OISP_ROLE_SYSTEM
+        OISP_ROLE_USER
+        OISP_ROLE_ASSISTANT
+        OISP_ROLE_TOOL
+        OISP_FINISH_REASON_STOP
+        OISP_FINISH_REASON_TOOL_CALLS
+        OISP_TOOL_TYPE_FUNCTION
+
+cdef enum:
+    SLOTS = 64       # room for every slot of a record
+    SHORT = 128      # words of the wire that are compared are shorter
+
+# What decode keeps beside an exchange; the exchange is its first member.
+cdef struct work:
+    oisp_exchange x
+    oisp_json json
+    oisp_buffer scratch      # a decoded inner document, a merged object
+    uint32_t items_max
+    uint16_t inner           # dialect of inner documents, 1-based, 0 unknown
+    uint8_t chunk_slot       # what the event in hand extended
+    uint8_t streaming
+    uint32_t chunk_choice    # 1 + index into choices
+    uint32_t chunk_start
+    uint32_t arguments_start
+
+# The document in hand.
+cdef struct view:
+    work* w
+    const oisp_dialects_table* t
+    const oisp_dialect* d
+    const uint8_t* data
+    const oisp_capture* caps
+    uint32_t count
+
+# Of each slot of a record: the capture that counts.
+cdef struct picks:
+    uint32_t at[SLOTS]       # 1 + index of the last capture, 0 none
+    uint8_t rank[SLOTS]      # of the alternative that won; those with empty text come after all others
+    uint32_t any             # how many captures the record has of its own
+    uint32_t nested          # how many records stand in it
+
+# --- texts ----------------------------------------------------------------------------------------------------------
+
+
+# Room for `extra` bytes at the end of t, as the last run of the arena. 0: beyond the bound.
+cdef int text_room(work* w, oisp_text* t, size_t extra) noexcept nogil:
+    cdef oisp_exchange* x = &w.x
+    cdef size_t need = t.size + extra
+    cdef size_t more
+    if need <= t.capacity:
+        return 1
+    if t.capacity and t.offset + t.capacity == x.arena.size:
+        more = need - t.capacity
+    else:
+        more = need if t.size == 0 else need + need
+    if x.arena.size + more > x.arena_max or not oisp_buffer_reserve(&x.arena, more):
+        x.flags |= OISP_X_LIMIT
+        t.flags |= OISP_TEXT_TRUNCATED
+        return 0
+    if t.capacity and t.offset + t.capacity == x.arena.size:
+        t.capacity += <uint32_t> more
+    else:
+        if t.size:
+            memcpy(x.arena.data + x.arena.size, x.arena.data + t.offset, t.size)
+        t.offset = x.arena.size
+        t.capacity = <uint32_t> more
+    x.arena.size += <uint32_t> more
+    return 1
+
+
+# Give back what a text reserved and did not use, when it is the last one.
+cdef void text_trim(work* w, oisp_text* t) noexcept nogil:
+    if t.offset + t.capacity == w.x.arena.size:
+        w.x.arena.size = t.offset + t.size
+        t.capacity = t.size
+
+
+# The high surrogate at the end has waited in vain.
+cdef void text_seal(work* w, oisp_text* t) noexcept nogil:
+    if t.flags & OISP_TEXT_SURROGATE:
+        t.size -= 6
+        memcpy(w.x.arena.data + t.offset + t.size, b"\xef\xbf\xbd", 3)
+        t.size += 3
+        t.flags = <uint16_t> ((t.flags & ~OISP_TEXT_SURROGATE) | OISP_TEXT_REWRITTEN)
+        w.x.flags |= OISP_X_REWRITTEN
+
+
+cdef void text_clear(oisp_text* t) noexcept nogil:
+    t.size = 0
+    t.flags = 0
+    t.form = OISP_TEXT_NONE
+
+
+cdef void put_plain(work* w, oisp_text* t, int form, const uint8_t* data, size_t size) noexcept nogil:
+    if t.form == OISP_TEXT_NONE:
+        t.form = <uint16_t> form
+    if size and text_room(w, t, size):
+        memcpy(w.x.arena.data + t.offset + t.size, data, size)
+        t.size += <uint32_t> size
+
+
+# The inside of a JSON string to the end of t.
+cdef void put_string(work* w, oisp_text* t, const uint8_t* data, size_t size, int flags) noexcept nogil:
+    cdef int joins = 0
+    if t.form == OISP_TEXT_JSON:
+        text_clear(t)        # an object that stood there until pieces of text came
+    if size and t.flags & OISP_TEXT_SURROGATE:
+        joins = flags & OISP_CAPTURE_LOW
+        if not joins:
+            text_seal(w, t)
+        t.flags &= <uint16_t> ~OISP_TEXT_SURROGATE
+    if flags & OISP_CAPTURE_CUT:
+        t.flags |= OISP_TEXT_TRUNCATED
+    if not flags & (OISP_CAPTURE_DIRTY | OISP_CAPTURE_LOW | OISP_CAPTURE_HIGH):
+        put_plain(w, t, OISP_TEXT_STRING, data, size)
+        return
+    t.form = OISP_TEXT_STRING
+    if not text_room(w, t, 3 * size):
+        return
+    t.size += <uint32_t> json_clean(
+        w.x.arena.data + t.offset + t.size, data, size, joins | (flags & OISP_CAPTURE_HIGH)
+    )
+    text_trim(w, t)
+    if flags & OISP_CAPTURE_HIGH:
+        t.flags |= OISP_TEXT_SURROGATE
+    if flags & OISP_CAPTURE_DIRTY or (flags & OISP_CAPTURE_LOW and not joins):
+        t.flags |= OISP_TEXT_REWRITTEN
+        w.x.flags |= OISP_X_REWRITTEN
+
+
+# A JSON value that replaces t.
+cdef void put_json(work* w, oisp_text* t, const uint8_t* data, size_t size, bint dirty) noexcept nogil:
+    text_clear(t)
+    t.form = OISP_TEXT_JSON
+    if not text_room(w, t, 3 * size if dirty else size):
+        return
+    if dirty:
+        t.flags |= OISP_TEXT_REWRITTEN
+        w.x.flags |= OISP_X_REWRITTEN
+        t.size = <uint32_t> json_clean_value(w.x.arena.data + t.offset, data, size)
+        text_trim(w, t)
+        return
+    memcpy(w.x.arena.data + t.offset, data, size)
+    t.size = <uint32_t> size
+    cdef uint8_t* p = w.x.arena.data + t.offset
+    cdef size_t i
+    if memchr(p, 10, size) != NULL or memchr(p, 13, size) != NULL or memchr(p, 9, size) != NULL:
+        for i in range(size):      # inside of strings there are none: they would have made it dirty
+            if p[i] < 32:
+                p[i] = 32
+
+
+cdef bint text_equal(work* w, const oisp_text* t, const uint8_t* data, size_t size) noexcept nogil:
+    return t.size == size and memcmp(w.x.arena.data + t.offset, data, size) == 0
+
+
+# --- captures -------------------------------------------------------------------------------------------------------
+
+
+# Text that is worth having although its end is missing.
+cdef bint slot_may_be_cut(int slot) noexcept nogil:
+    return slot in (
+        OISP_SLOT_CONTENT, OISP_SLOT_REASONING, OISP_SLOT_REFUSAL, OISP_SLOT_SYSTEM, OISP_SLOT_DESCRIPTION,
+        OISP_SLOT_ARGUMENTS, OISP_SLOT_ERROR_MESSAGE,
+    )
+
+
+cdef void pick(picks* k, const oisp_slot_leaf* leaf, const oisp_capture* c, uint32_t index) noexcept nogil:
+    cdef uint8_t rank = leaf.rank
+    if c.flags & OISP_CAPTURE_CUT and not slot_may_be_cut(leaf.slot):
+        if leaf.op != OISP_OP_PRESENT and leaf.op != OISP_OP_COUNT and leaf.op != OISP_OP_LENGTH:
+            return
+    if c.kind == OISP_JSON_STRING and c.size == 0:
+        rank += 64
+    if k.at[leaf.slot] and k.rank[leaf.slot] < rank:
+        return
+    k.at[leaf.slot] = index + 1
+    k.rank[leaf.slot] = rank
+    k.any += 1
+
+
+# The slots of one record: of the captures [low, high) those that are its own.
+cdef void collect(const view* v, uint16_t record, uint32_t low, uint32_t high, picks* k) noexcept nogil:
+    cdef uint32_t i, alive
+    cdef const oisp_capture* c
+    cdef const oisp_slot_leaf* leaf
+    memset(k, 0, sizeof(picks))
+    for i in range(low, high):
+        c = v.caps + i
+        alive = c.alive
+        leaf = v.t.leaves + v.t.json.nodes[c.node].leaves
+        while alive:
+            if alive & 1 and leaf.record == record:
+                if leaf.opens:
+                    k.nested += 1
+                else:
+                    pick(k, leaf, c, i)
+            alive >>= 1
+            leaf += 1
+
+
+# The leaf of capture c that fills `slot` of `record`, if its alternative won.
+cdef const oisp_slot_leaf* leaf_of(const view* v, const oisp_capture* c, uint16_t record, int slot, const picks* k) noexcept nogil:
+    cdef const oisp_slot_leaf* leaf = v.t.leaves + v.t.json.nodes[c.node].leaves
+    cdef uint32_t alive = c.alive
+    while alive:
+        if alive & 1 and leaf.record == record and leaf.slot == slot and not leaf.opens and leaf.rank == (k.rank[slot] & 63):
+            return leaf
+        alive >>= 1
+        leaf += 1
+    return NULL
+
+
+# One capture into one text, as its leaf says.
+cdef void put_capture(const view* v, oisp_text* t, const oisp_slot_leaf* leaf, const oisp_capture* c) noexcept nogil:
+    cdef const uint8_t* data = v.data + c.at
+    cdef bint container = c.kind >= OISP_JSON_ARRAY
+    cdef bint as_json = leaf.as_ == OISP_AS_JSON
+    if leaf.op == OISP_OP_ONCE and t.size:
+        return
+    if container and c.flags & OISP_CAPTURE_CUT:
+        t.flags |= OISP_TEXT_TRUNCATED
+        return                    # half an object is no JSON
+    if as_json and c.kind == OISP_JSON_STRING:
+        if c.flags & OISP_CAPTURE_CUT:
+            t.flags |= OISP_TEXT_TRUNCATED
+            return
+        put_json(v.w, t, data - 1, c.size + 2, (c.flags & (OISP_CAPTURE_DIRTY | OISP_CAPTURE_LOW | OISP_CAPTURE_HIGH)) != 0)
+    elif container and leaf.op == OISP_OP_MERGE and t.form == OISP_TEXT_JSON:
+        merge_json(v.w, t, data, c.size)
+    elif container or as_json:
+        put_json(v.w, t, data, c.size, c.flags & OISP_CAPTURE_DIRTY)
+    elif c.kind == OISP_JSON_STRING:
+        if leaf.op != OISP_OP_APPEND:
+            text_clear(t)
+        put_string(v.w, t, data, c.size, c.flags)
+    else:
+        put_json(v.w, t, data, c.size, False)
+
+
+# All captures of a text slot, in the order of the document.
+cdef void fill_text(const view* v, oisp_text* t, uint16_t record, int slot, const picks* k, uint32_t low, uint32_t high) noexcept nogil:
+    cdef const oisp_slot_leaf* leaf
+    cdef uint32_t i
+    if k.at[slot] == 0:
+        return
+    i = k.at[slot] - 1
+    leaf = leaf_of(v, v.caps + i, record, slot, k)
+    if leaf == NULL:
+        return
+    if leaf.op != OISP_OP_APPEND:
+        put_capture(v, t, leaf, v.caps + i)
+        return
+    for i in range(low, k.at[slot]):
+        if v.caps[i].alive:
+            leaf = leaf_of(v, v.caps + i, record, slot, k)
+            if leaf != NULL:
+                put_capture(v, t, leaf, v.caps + i)
+
+
+# A JSON number, or OISP_ABSENT. Some providers write whole numbers with a fraction.
+cdef int64_t number_of(const uint8_t* data, size_t size) noexcept nogil:
+    cdef char text[SHORT]
+    cdef int64_t n = 0
+    cdef size_t i
+    cdef double d
+    if size < 18:
+        for i in range(size):
+            if not 48 <= data[i] <= 57:
+                break
+            n = n * 10 + (data[i] - 48)
+        else:
+            return n if size else OISP_ABSENT
+    if size >= SHORT:
+        return OISP_ABSENT
+    memcpy(text, data, size)
+    text[size] = 0
+    d = strtod(text, NULL)
+    if d != floor(d) or d > 9007199254740992.0 or d < -9007199254740992.0:
+        return OISP_ABSENT
+    return <int64_t> d
+
+
+cdef int64_t capture_number(const view* v, const picks* k, int slot, int64_t otherwise) noexcept nogil:
+    if k.at[slot] == 0:
+        return otherwise
+    cdef const oisp_capture* c = v.caps + k.at[slot] - 1
+    cdef int64_t n = number_of(v.data + c.at, c.size) if c.kind == OISP_JSON_NUMBER else OISP_ABSENT
+    return otherwise if n == OISP_ABSENT else n
+
+
+# A number slot: the last one, a sum, a count or a length. `otherwise` where the document says nothing.
+cdef int64_t fill_number(const view* v, uint16_t record, int slot, const picks* k, uint32_t low, int64_t otherwise) noexcept nogil:
+    cdef const oisp_slot_leaf* leaf
+    cdef const oisp_capture* c
+    cdef int64_t total = 0, n
+    cdef uint32_t i
+    if k.at[slot] == 0:
+        return otherwise
+    c = v.caps + k.at[slot] - 1
+    leaf = leaf_of(v, c, record, slot, k)
+    if leaf == NULL:
+        return otherwise
+    if leaf.op == OISP_OP_LENGTH:
+        # base64 of 32-bit floats; the wire's padding may be left out
+        if c.kind == OISP_JSON_STRING:
+            n = c.size
+            while n and v.data[c.at + n - 1] == 61:
+                n -= 1
+            return n * 3 / 16
+        return c.count
+    if leaf.op != OISP_OP_SUM and leaf.op != OISP_OP_COUNT:
+        return capture_number(v, k, slot, otherwise)
+    for i in range(low, k.at[slot]):
+        if v.caps[i].alive and leaf_of(v, v.caps + i, record, slot, k) != NULL:
+            if leaf.op == OISP_OP_COUNT:
+                total += 1
+                continue
+            n = number_of(v.data + v.caps[i].at, v.caps[i].size)
+            total += 0 if n == OISP_ABSENT else n
+    return total
+
+
+# The word of a slot through its map. 0: the slot is empty.
+cdef int fill_word(const view* v, uint16_t record, int slot, const picks* k) noexcept nogil:
+    cdef uint8_t plain[SHORT]
+    cdef const oisp_slot_leaf* leaf
+    cdef const oisp_capture* c
+    cdef const oisp_word* word
+    cdef const oisp_map* m
+    cdef const uint8_t* p
+    cdef uint32_t i, size
+    if k.at[slot] == 0:
+        return 0
+    c = v.caps + k.at[slot] - 1
+    leaf = leaf_of(v, c, record, slot, k)
+    if leaf == NULL or leaf.map == 0 or c.size == 0:
+        return 0
+    p = v.data + c.at
+    size = c.size
+    m = v.t.maps + leaf.map - 1
+    if size > SHORT:
+        return m.other
+    if c.flags & OISP_CAPTURE_ESCAPED:
+        size = <uint32_t> json_unescape(plain, p, size)
+        p = plain
+    for i in range(m.count):
+        word = v.t.words + m.first + i
+        if word.size == size and memcmp(v.t.json.pool + word.at, p, size) == 0:
+            return word.value
+        # `computer_*` in the file: everything that begins so
+        if word.size and word.size <= size + 1 and v.t.json.pool[word.at + word.size - 1] == 42:
+            if memcmp(v.t.json.pool + word.at, p, word.size - 1) == 0:
+                return word.value
+    return m.other
+
+
+cdef bint present(const picks* k, int slot) noexcept nogil:
+    return k.at[slot] != 0
+
+
+# A flag whose capture may be a JSON bool or a word.
+cdef int flag_of(const view* v, const picks* k, int slot) noexcept nogil:
+    if k.at[slot] == 0:
+        return -1
+    cdef const oisp_capture* c = v.caps + k.at[slot] - 1
+    if c.kind == OISP_JSON_STRING:
+        return c.size == 4 and memcmp(v.data + c.at, b"true", 4) == 0
+    return c.kind != OISP_JSON_FALSE
+
+
+# Members of `data` that are not null replace those of the object in t; both are valid JSON objects.
+cdef const uint8_t* skip_blanks(const uint8_t* p, const uint8_t* end) noexcept nogil:
+    while p < end and p[0] <= 32:
+        p += 1
+    return p
+
+
+cdef const uint8_t* skip_string(const uint8_t* p, const uint8_t* end) noexcept nogil:
+    p += 1
+    while p < end and p[0] != 34:
+        p += 2 if p[0] == 92 else 1
+    return p + 1
+
+
+# One past the value at p, of valid JSON.
+cdef const uint8_t* skip_value(const uint8_t* p, const uint8_t* end) noexcept nogil:
+    cdef int depth = 0
+    while p < end:
+        if p[0] == 34:
+            p = skip_string(p, end)
+        elif p[0] == 123 or p[0] == 91:
+            depth += 1
+            p += 1
+        elif p[0] == 125 or p[0] == 93:
+            if depth == 0:
+                return p
+            depth -= 1
+            p += 1
+        elif depth == 0 and (p[0] == 44 or p[0] <= 32):
+            return p
+        else:
+            p += 1
+            continue
+        if depth == 0:
+            return p
+    return p if p < end else end
+
+
+# The next member of an object: key (with its quotes) and value. p stands after '{' or a value; NULL: no more.
+cdef const uint8_t* next_member(const uint8_t* p, const uint8_t* end, oisp_slice* key, oisp_slice* value) noexcept nogil:
+    while p < end and (p[0] <= 32 or p[0] == 44):
+        p += 1
+    if p >= end or p[0] != 34:
+        return NULL
+    key.data = p
+    p = skip_string(p, end)
+    key.size = <uint32_t> (p - key.data)
+    p = skip_blanks(p, end)
+    p = skip_blanks(p + 1, end)
+    value.data = p
+    p = skip_value(p, end)
+    value.size = <uint32_t> (p - value.data)
+    return p
+
+
+cdef bint find_member(const uint8_t* data, size_t size, const oisp_slice* key, oisp_slice* value) noexcept nogil:
+    cdef const uint8_t* end = data + size
+    cdef const uint8_t* p = data + 1
+    cdef oisp_slice name
+    cdef bint found = False
+    cdef oisp_slice got
+    while True:
+        p = next_member(p, end, &name, &got)
+        if p == NULL:
+            return found
+        if name.size == key.size and memcmp(name.data, key.data, key.size) == 0:
+            value[0] = got
+            found = True
+
+
+cdef bint is_null(const oisp_slice* value) noexcept nogil:
+    return value.size == 4 and memcmp(value.data, b"null", 4) == 0
+
+
+cdef void add_member(oisp_buffer* b, const oisp_slice* key, const oisp_slice* value) noexcept nogil:
+    oisp_buffer_append(b, b"," if b.size > 1 else b"", 1 if b.size > 1 else 0)
+    oisp_buffer_append(b, key.data, key.size)
+    oisp_buffer_append(b, b":", 1)
+    oisp_buffer_append(b, value.data, value.size)
+
+
+cdef void merge_json(work* w, oisp_text* t, const uint8_t* data, size_t size) noexcept nogil:
+    cdef const uint8_t* old = w.x.arena.data + t.offset
+    cdef const uint8_t* old_end = old + t.size
+    cdef const uint8_t* p = old + 1
+    cdef oisp_slice key, value, other
+    oisp_buffer_wipe(&w.scratch)
+    oisp_buffer_append(&w.scratch, b"{", 1)
+    while True:
+        p = next_member(p, old_end, &key, &value)
+        if p == NULL:
+            break
+        if find_member(data, size, &key, &other) and not is_null(&other):
+            value = other
+        add_member(&w.scratch, &key, &value)
+    p = data + 1
+    while True:
+        p = next_member(p, data + size, &key, &value)
+        if p == NULL:
+            break
+        if not find_member(old, old_end - old, &key, &other):
+            add_member(&w.scratch, &key, &value)
+    oisp_buffer_append(&w.scratch, b"}", 1)
+    put_json(w, t, w.scratch.data, w.scratch.size, False)
+    oisp_buffer_wipe(&w.scratch)
+
+
+# --- items ----------------------------------------------------------------------------------------------------------
+
+
+# One more zeroed item; NULL beyond the bound.
+cdef void* grow(work* w, void** items, uint32_t* count, uint32_t* capacity, size_t size) noexcept nogil:
+    cdef uint32_t room
+    cdef void* moved
+    if count[0] >= w.items_max:
+        w.x.flags |= OISP_X_LIMIT
+        return NULL
+    if count[0] == capacity[0]:
+        room = capacity[0] * 2 if capacity[0] else 8
+        moved = realloc(items[0], room * size)
+        if moved == NULL:
+            w.x.flags |= OISP_X_LIMIT
+            return NULL
+        items[0] = moved
+        capacity[0] = room
+    moved = <uint8_t*> items[0] + count[0] * size
+    memset(moved, 0, size)
+    count[0] += 1
+    return moved
+
+
+cdef oisp_message_part* add_message(work* w) noexcept nogil:
+    return <oisp_message_part*> grow(
+        w, <void**> &w.x.messages, &w.x.messages_count, &w.x.messages_capacity, sizeof(oisp_message_part)
+    )
+
+
+cdef oisp_call* add_call(work* w, bint history) noexcept nogil:
+    cdef oisp_call* call
+    if history:
+        call = <oisp_call*> grow(w, <void**> &w.x.history, &w.x.history_count, &w.x.history_capacity, sizeof(oisp_call))
+    else:
+        call = <oisp_call*> grow(w, <void**> &w.x.calls, &w.x.calls_count, &w.x.calls_capacity, sizeof(oisp_call))
+    if call != NULL:
+        call.key = OISP_ABSENT
+    return call
+
+
+cdef oisp_choice* add_choice(work* w, int64_t index) noexcept nogil:
+    cdef oisp_choice* choice = <oisp_choice*> grow(
+        w, <void**> &w.x.choices, &w.x.choices_count, &w.x.choices_capacity, sizeof(oisp_choice)
+    )
+    if choice != NULL:
+        choice.index = index
+    return choice
+
+
+# --- records --------------------------------------------------------------------------------------------------------
+
+# `parent`: index of the message or choice that a record stands in, -1 none.
+
+
+# The records inside `record`, in the order of the document.
+cdef void fill_nested(const view* v, uint16_t record, uint32_t low, uint32_t high, int64_t parent) noexcept nogil:
+    cdef const oisp_slot_leaf* leaf
+    cdef const oisp_capture* c
+    cdef uint32_t i, alive, end
+    for i in range(low, high):
+        c = v.caps + i
+        alive = c.alive
+        leaf = v.t.leaves + v.t.json.nodes[c.node].leaves
+        while alive:
+            if alive & 1 and leaf.opens and leaf.record == record:
+                end = c.next if c.next < high else high
+                fill_record(v, leaf.opens, i, end if end > i else i + 1, parent)
+            alive >>= 1
+            leaf += 1
+
+
+cdef void fill_message(const view* v, uint16_t record, const picks* k, uint32_t low, uint32_t high) noexcept nogil:
+    cdef const oisp_record_def* r = v.t.records + record
+    cdef oisp_message_part* m = add_message(v.w)
+    cdef uint32_t index = v.w.x.messages_count - 1
+    cdef const oisp_capture* c
+    if m == NULL:
+        return
+    m.role = <uint8_t> fill_word(v, record, OISP_SLOT_ROLE, k)
+    if m.role == 0 and not present(k, OISP_SLOT_ROLE):
+        m.role = r.role
+    if r.system:
+        m.flags |= OISP_PART_SYSTEM
+    if present(k, OISP_SLOT_ROLE):
+        c = v.caps + k.at[OISP_SLOT_ROLE] - 1
+        if not is_role_word(v.data + c.at, c.size, m.role):
+            m.raw = 1
+            fill_text(v, &m.raw_role, record, OISP_SLOT_ROLE, k, low, high)
+    fill_text(v, &m.content, record, OISP_SLOT_CONTENT, k, low, high)
+    text_seal(v.w, &m.content)
+    if m.content.flags & OISP_TEXT_TRUNCATED:
+        m.flags |= OISP_PART_PARTIAL
+    fill_text(v, &m.call_id, record, OISP_SLOT_CALL_ID, k, low, high)
+    fill_text(v, &m.name, record, OISP_SLOT_NAME, k, low, high)
+    m.images = <uint16_t> fill_number(v, record, OISP_SLOT_IMAGES, k, low, 0)
+    v.w.x.images += m.images
+    if k.nested:
+        fill_nested(v, record, low, high, index)
+
+
+cdef bint is_role_word(const uint8_t* p, size_t size, int role) noexcept nogil:
+    if role == OISP_ROLE_SYSTEM:
+        return size == 6 and memcmp(p, b"system", 6) == 0
+    if role == OISP_ROLE_USER:
+        return size == 4 and memcmp(p, b"user", 4) == 0
+    if role == OISP_ROLE_ASSISTANT:
+        return size == 9 and memcmp(p, b"assistant", 9) == 0
+    if role == OISP_ROLE_TOOL:
+        return size == 4 and memcmp(p, b"tool", 4) == 0
+    return role != 0
+
+
+cdef void put_constant(const view* v, oisp_text* t, uint16_t word) noexcept nogil:
+    if word and t.size == 0:
+        text_clear(t)
+        put_plain(v.w, t, OISP_TEXT_STRING, v.t.json.pool + v.t.words[word - 1].at, v.t.words[word - 1].size)
+
+
+cdef void fill_tool(const view* v, uint16_t record, const picks* k, uint32_t low, uint32_t high) noexcept nogil:
+    cdef const oisp_record_def* r = v.t.records + record
+    cdef oisp_tool_def* tool = <oisp_tool_def*> grow(
+        v.w, <void**> &v.w.x.tools, &v.w.x.tools_count, &v.w.x.tools_capacity, sizeof(oisp_tool_def)
+    )
+    if tool == NULL:
+        return
+    fill_text(v, &tool.name, record, OISP_SLOT_NAME, k, low, high)
+    put_constant(v, &tool.name, r.name)
+    fill_text(v, &tool.description, record, OISP_SLOT_DESCRIPTION, k, low, high)
+    text_seal(v.w, &tool.description)
+    fill_text(v, &tool.raw_type, record, OISP_SLOT_TYPE, k, low, high)
+    put_constant(v, &tool.raw_type, r.type)
+    tool.type = <uint8_t> fill_word(v, record, OISP_SLOT_TYPE, k)
+    if tool.type == 0:
+        tool.type = OISP_TOOL_TYPE_FUNCTION
+    if r.server or present(k, OISP_SLOT_SERVER):
+        tool.server = 1
+
+
+# The call of a stream that this piece belongs to, or NULL: by index, unless another id stands under that index; without an
+# index by id; without either the last one of the choice.
+cdef oisp_call* find_call(const view* v, int32_t choice, const picks* k) noexcept nogil:
+    cdef int64_t key = capture_number(v, k, OISP_SLOT_INDEX, OISP_ABSENT)
+    cdef const oisp_capture* id = NULL
+    cdef oisp_call* call
+    cdef uint32_t i
+    if k.at[OISP_SLOT_ID] and v.caps[k.at[OISP_SLOT_ID] - 1].size:
+        id = v.caps + k.at[OISP_SLOT_ID] - 1
+    i = v.w.x.calls_count
+    while i:
+        i -= 1
+        call = v.w.x.calls + i
+        if call.choice != choice or (key != OISP_ABSENT and call.key != OISP_ABSENT and call.key != key):
+            continue
+        if id != NULL and call.id.size:
+            if text_equal(v.w, &call.id, v.data + id.at, id.size):
+                return call
+            if key != OISP_ABSENT:
+                return NULL
+            continue
+        if id == NULL or key != OISP_ABSENT:
+            return call
+    return NULL
+
+
+cdef void fill_call(const view* v, uint16_t record, const picks* k, uint32_t low, uint32_t high, int64_t parent) noexcept nogil:
+    cdef const oisp_record_def* r = v.t.records + record
+    cdef bint history = v.w.streaming == 0
+    cdef int32_t choice = 0
+    cdef oisp_call* call = NULL
+    cdef uint32_t before
+    if k.any == 0:
+        return
+    if v.w.streaming and parent >= 0:
+        choice = <int32_t> v.w.x.choices[parent].index
+    if v.w.streaming == 2 and not r.fresh:
+        call = find_call(v, choice, k)
+    if call == NULL:
+        if not slot_has_text(v, k, OISP_SLOT_ID) and not slot_has_text(v, k, OISP_SLOT_NAME) and r.name == 0:
+            if not slot_has_text(v, k, OISP_SLOT_ARGUMENTS):
+                return           # a function_call that is not used
+        call = add_call(v.w, history)
+        if call == NULL:
+            return
+        call.choice = choice
+        call.key = capture_number(v, k, OISP_SLOT_INDEX, OISP_ABSENT)
+    if r.server or present(k, OISP_SLOT_SERVER):
+        call.server = 1
+    if r.custom or present(k, OISP_SLOT_CUSTOM):
+        call.custom = 1
+    fill_text(v, &call.id, record, OISP_SLOT_ID, k, low, high)
+    fill_text(v, &call.name, record, OISP_SLOT_NAME, k, low, high)
+    put_constant(v, &call.name, r.name)
+    fill_text(v, &call.type, record, OISP_SLOT_TYPE, k, low, high)
+    put_constant(v, &call.type, r.type)
+    fill_text(v, &call.server_name, record, OISP_SLOT_SERVER_NAME, k, low, high)
+    before = call.arguments.size
+    fill_text(v, &call.arguments, record, OISP_SLOT_ARGUMENTS, k, low, high)
+    if v.w.streaming != 2:
+        text_seal(v.w, &call.arguments)
+    elif call.arguments.size > before or call.id.size:
+        v.w.x.chunk_call = <uint32_t> (call - v.w.x.calls) + 1
+        v.w.arguments_start = before
+        v.w.x.first_content = 1
+
+
+cdef bint slot_has_text(const view* v, const picks* k, int slot) noexcept nogil:
+    return k.at[slot] != 0 and v.caps[k.at[slot] - 1].size != 0
+
+
+cdef void fill_answer(const view* v, uint16_t record, const picks* k, uint32_t low, uint32_t high, int64_t parent) noexcept nogil:
+    cdef const oisp_record_def* r = v.t.records + record
+    cdef oisp_tool_answer* a = <oisp_tool_answer*> grow(
+        v.w, <void**> &v.w.x.answers, &v.w.x.answers_count, &v.w.x.answers_capacity, sizeof(oisp_tool_answer)
+    )
+    if a == NULL:
+        return
+    fill_text(v, &a.call_id, record, OISP_SLOT_CALL_ID, k, low, high)
+    fill_text(v, &a.name, record, OISP_SLOT_NAME, k, low, high)
+    fill_text(v, &a.content, record, OISP_SLOT_CONTENT, k, low, high)
+    text_seal(v.w, &a.content)
+    a.success = -1
+    if present(k, OISP_SLOT_SUCCESS):
+        a.success = <int8_t> (0 if fill_word(v, record, OISP_SLOT_SUCCESS, k) == 0 else 1)
+    if r.server or present(k, OISP_SLOT_SERVER):
+        a.server = 1
+    a.message = <uint16_t> (parent if 0 <= parent < 65535 else 65535)
+
+
+cdef oisp_choice* find_choice(work* w, int64_t index) noexcept nogil:
+    cdef uint32_t i
+    for i in range(w.x.choices_count):
+        if w.x.choices[i].index == index:
+            return w.x.choices + i
+    return NULL
+
+
+cdef void fill_choice(const view* v, uint16_t record, const picks* k, uint32_t low, uint32_t high) noexcept nogil:
+    cdef work* w = v.w
+    cdef const oisp_record_def* r = v.t.records + record
+    cdef int64_t index = capture_number(v, k, OISP_SLOT_INDEX, OISP_ABSENT)
+    cdef oisp_choice* choice
+    cdef uint32_t before, at
+    if k.any == 0 and k.nested == 0:
+        return
+    if index == OISP_ABSENT:
+        index = w.x.choices_count if r.fresh else 0
+    choice = find_choice(w, index)
+    if choice == NULL:
+        choice = add_choice(w, index)
+        if choice == NULL:
+            return
+        choice.role = r.role
+    at = <uint32_t> (choice - w.x.choices)
+    if present(k, OISP_SLOT_ROLE):
+        choice.role = <uint8_t> fill_word(v, record, OISP_SLOT_ROLE, k)
+    if slot_has_text(v, k, OISP_SLOT_FINISH):
+        fill_text(v, &choice.finish_raw, record, OISP_SLOT_FINISH, k, low, high)
+        choice.finish = <uint8_t> fill_word(v, record, OISP_SLOT_FINISH, k)
+        w.x.chunk_finish = choice.finish
+    if w.streaming == 2 and present(k, OISP_SLOT_CONTENT) and w.chunk_choice == 0:
+        w.chunk_choice = at + 1
+        w.chunk_start = choice.content.size
+    before = choice.content.size + choice.reasoning.size + choice.refusal.size
+    fill_text(v, &choice.content, record, OISP_SLOT_CONTENT, k, low, high)
+    fill_text(v, &choice.reasoning, record, OISP_SLOT_REASONING, k, low, high)
+    fill_text(v, &choice.refusal, record, OISP_SLOT_REFUSAL, k, low, high)
+    if choice.content.size + choice.reasoning.size + choice.refusal.size > before:
+        w.x.first_content = 1
+    choice.images += <uint16_t> fill_number(v, record, OISP_SLOT_IMAGES, k, low, 0)
+    if k.nested:
+        fill_nested(v, record, low, high, at)
+
+
+cdef void fill_request(const view* v, uint16_t record, const picks* k, uint32_t high) noexcept nogil:
+    cdef oisp_exchange* x = &v.w.x
+    cdef int flag
+    if slot_has_text(v, k, OISP_SLOT_MODEL):
+        fill_text(v, &x.model_requested, record, OISP_SLOT_MODEL, k, 0, high)
+    fill_text(v, &x.system, record, OISP_SLOT_SYSTEM, k, 0, high)
+    fill_text(v, &x.tool_choice, record, OISP_SLOT_TOOL_CHOICE, k, 0, high)
+    fill_text(v, &x.temperature, record, OISP_SLOT_TEMPERATURE, k, 0, high)
+    fill_text(v, &x.top_p, record, OISP_SLOT_TOP_P, k, 0, high)
+    fill_text(v, &x.max_tokens, record, OISP_SLOT_MAX_TOKENS, k, 0, high)
+    fill_text(v, &x.frequency_penalty, record, OISP_SLOT_FREQUENCY_PENALTY, k, 0, high)
+    fill_text(v, &x.presence_penalty, record, OISP_SLOT_PRESENCE_PENALTY, k, 0, high)
+    fill_text(v, &x.previous_id, record, OISP_SLOT_PREVIOUS_ID, k, 0, high)
+    fill_text(v, &x.conversation, record, OISP_SLOT_CONVERSATION, k, 0, high)
+    fill_text(v, &x.user, record, OISP_SLOT_USER, k, 0, high)
+    if present(k, OISP_SLOT_STOP):
+        fill_stop(v, k)
+    flag = flag_of(v, k, OISP_SLOT_STREAM)
+    if flag >= 0:
+        x.flags |= OISP_X_STREAM_ASKED if flag else OISP_X_STREAM_NOT_ASKED
+    x.input_count = fill_number(v, record, OISP_SLOT_INPUT_COUNT, k, 0, x.input_count)
+    x.images += <uint32_t> fill_number(v, record, OISP_SLOT_IMAGES, k, 0, 0)
+
+
+# The contract's `stop` is JSON: a string keeps its quotes.
+cdef void fill_stop(const view* v, const picks* k) noexcept nogil:
+    cdef const oisp_capture* c = v.caps + k.at[OISP_SLOT_STOP] - 1
+    cdef bint string = c.kind == OISP_JSON_STRING
+    put_json(
+        v.w, &v.w.x.stop, v.data + c.at - string, c.size + 2 * string,
+        (c.flags & (OISP_CAPTURE_DIRTY | OISP_CAPTURE_LOW | OISP_CAPTURE_HIGH)) != 0,
+    )
+
+
+cdef void fill_usage(const view* v, uint16_t record, const picks* k, uint32_t high) noexcept nogil:
+    cdef oisp_usage* u = &v.w.x.usage
+    fill_text(v, &u.raw, record, OISP_SLOT_USAGE, k, 0, high)
+    u.prompt = fill_number(v, record, OISP_SLOT_PROMPT_TOKENS, k, 0, u.prompt)
+    u.completion = fill_number(v, record, OISP_SLOT_COMPLETION_TOKENS, k, 0, u.completion)
+    u.total = fill_number(v, record, OISP_SLOT_TOTAL_TOKENS, k, 0, u.total)
+    u.cached = fill_number(v, record, OISP_SLOT_CACHED_TOKENS, k, 0, u.cached)
+    u.cache_write = fill_number(v, record, OISP_SLOT_CACHE_WRITE_TOKENS, k, 0, u.cache_write)
+    u.reasoning = fill_number(v, record, OISP_SLOT_REASONING_TOKENS, k, 0, u.reasoning)
+
+
+cdef void fill_error(const view* v, uint16_t record, const picks* k, uint32_t high) noexcept nogil:
+    cdef oisp_exchange* x = &v.w.x
+    if present(k, OISP_SLOT_ERROR):
+        x.flags |= OISP_X_ERROR
+    fill_text(v, &x.error_type, record, OISP_SLOT_ERROR_TYPE, k, 0, high)
+    fill_text(v, &x.error_message, record, OISP_SLOT_ERROR_MESSAGE, k, 0, high)
+    fill_text(v, &x.error_code, record, OISP_SLOT_ERROR_CODE, k, 0, high)
+    text_seal(v.w, &x.error_message)
+
+
+# What a document says of the whole answer.
+cdef void fill_answered(const view* v, uint16_t record, const picks* k, uint32_t high) noexcept nogil:
+    cdef oisp_exchange* x = &v.w.x
+    if present(k, OISP_SLOT_RESTART):
+        x.choices_count = 0
+        x.calls_count = 0
+    if present(k, OISP_SLOT_TERMINAL):
+        x.flags |= OISP_X_TERMINAL
+    if present(k, OISP_SLOT_CACHED_ANSWER):
+        x.flags |= OISP_X_CACHED_ANSWER
+    if slot_has_text(v, k, OISP_SLOT_ID):
+        fill_text(v, &x.response_id, record, OISP_SLOT_ID, k, 0, high)
+    if slot_has_text(v, k, OISP_SLOT_MODEL):
+        fill_text(v, &x.model_answered, record, OISP_SLOT_MODEL, k, 0, high)
+    fill_text(v, &x.service_tier, record, OISP_SLOT_SERVICE_TIER, k, 0, high)
+    if slot_has_text(v, k, OISP_SLOT_FINISH):
+        fill_text(v, &x.finish_raw, record, OISP_SLOT_FINISH, k, 0, high)
+        x.finish = <uint8_t> fill_word(v, record, OISP_SLOT_FINISH, k)
+        x.chunk_finish = x.finish
+    x.embedding_count = fill_number(v, record, OISP_SLOT_EMBEDDING_COUNT, k, 0, x.embedding_count)
+    x.dimensions = fill_number(v, record, OISP_SLOT_DIMENSIONS, k, 0, x.dimensions)
+    fill_usage(v, record, k, high)
+    fill_error(v, record, k, high)
+
+
+cdef void fill_record(const view* v, uint16_t record, uint32_t low, uint32_t high, int64_t parent) noexcept nogil:
+    cdef picks k
+    cdef int kind = v.t.records[record].kind
+    collect(v, record, low, high, &k)
+    if kind == OISP_REC_MESSAGE:
+        fill_message(v, record, &k, low, high)
+    elif kind == OISP_REC_TOOL:
+        fill_tool(v, record, &k, low, high)
+    elif kind == OISP_REC_CALL:
+        fill_call(v, record, &k, low, high, parent)
+    elif kind == OISP_REC_ANSWER:
+        fill_answer(v, record, &k, low, high, parent)
+    elif kind == OISP_REC_CHOICE:
+        fill_choice(v, record, &k, low, high)
+    else:
+        if k.any:
+            if kind == OISP_REC_REQUEST:
+                fill_request(v, record, &k, high)
+            else:
+                fill_answered(v, record, &k, high)
+        if k.nested:
+            fill_nested(v, record, low, high, -1)
+
+
+# --- documents ------------------------------------------------------------------------------------------------------
+
+
+cdef oisp_status decode_document(
+    const oisp_dialects_table* t, work* w, const oisp_dialect* d, const oisp_section* s, const uint8_t* data, size_t size,
+    uint32_t bits,
+) noexcept nogil:
+    cdef view v
+    cdef oisp_status status
+    if s.root == 0:
+        return OISP_OK
+    status = json_scan(&w.json, &t.json, s.root, data, size, bits)
+    if w.json.count:
+        v.w = w
+        v.t = t
+        v.d = d
+        v.data = data
+        v.caps = w.json.captures
+        v.count = w.json.count
+        fill_record(&v, s.record, 0, v.count, -1)
+    return status
+
+
+cdef const oisp_dialect* dialect_at(const oisp_dialects_table* t, uint16_t dialect) noexcept nogil:
+    return t.dialects + dialect - 1 if 0 < dialect <= t.count else NULL
+
+
+cdef void system_part(work* w) noexcept nogil:
+    """The system prompt as one text, and as a part of its own where the wire has a place of its own for it."""
+    cdef oisp_exchange* x = &w.x
+    cdef oisp_message_part* m
+    cdef uint32_t i
+    if x.system.form != OISP_TEXT_NONE and x.system.size:
+        text_seal(w, &x.system)
+        x.flags |= OISP_X_SYSTEM
+        m = add_message(w)
+        if m == NULL:
+            return
+        memmove(x.messages + 1, x.messages, (x.messages_count - 1) * sizeof(oisp_message_part))
+        m = x.messages
+        memset(m, 0, sizeof(oisp_message_part))
+        m.role = OISP_ROLE_SYSTEM
+        m.flags = OISP_PART_SYSTEM
+        m.content = x.system
+        for i in range(x.answers_count):
+            if x.answers[i].message < 65534:
+                x.answers[i].message += 1
+        return
+    for i in range(x.messages_count):
+        m = x.messages + i
+        if m.role != OISP_ROLE_SYSTEM:
+            continue
+        x.flags |= OISP_X_SYSTEM
+        if x.system.form == OISP_TEXT_NONE:
+            x.system = m.content
+            x.system.capacity = x.system.size
+        elif m.content.size:
+            append_text(w, &x.system, &m.content)
+
+
+cdef void append_text(work* w, oisp_text* t, const oisp_text* more) noexcept nogil:
+    if text_room(w, t, more.size):
+        memcpy(w.x.arena.data + t.offset + t.size, w.x.arena.data + more.offset, more.size)
+        t.size += more.size
+        t.flags |= more.flags
+
+
+# How a request or response ended, into the flags of the exchange.
+cdef void note_status(oisp_exchange* x, oisp_status status, bint complete, uint32_t bad, uint32_t cut) noexcept nogil:
+    if status == OISP_MORE:
+        x.flags |= cut | (bad if complete else 0)
+    elif status == OISP_BAD:
+        x.flags |= bad
+    elif status == OISP_LIMIT:
+        x.flags |= bad | OISP_X_LIMIT
+
+
+cdef oisp_status decode_request(const oisp_dialects* table, oisp_exchange* x, const uint8_t* data, size_t size, bint complete) noexcept nogil:
+    cdef const oisp_dialects_table* t = <const oisp_dialects_table*> table
+    cdef work* w = <work*> x
+    cdef const oisp_dialect* d = dialect_at(t, x.dialect)
+    cdef oisp_status status
+    if d == NULL:
+        return OISP_BAD
+    w.streaming = 0
+    status = decode_document(t, w, d, &d.request, data, size, 0)
+    system_part(w)
+    note_status(x, status, complete, OISP_X_REQUEST_BAD, OISP_X_REQUEST_CUT)
+    return status
+
+
+cdef oisp_status decode_response(const oisp_dialects* table, oisp_exchange* x, const uint8_t* data, size_t size, bint complete) noexcept nogil:
+    cdef const oisp_dialects_table* t = <const oisp_dialects_table*> table
+    cdef work* w = <work*> x
+    cdef const oisp_dialect* d = dialect_at(t, x.dialect)
+    cdef oisp_status status
+    if d == NULL:
+        return OISP_BAD
+    w.streaming = 1
+    status = decode_document(t, w, d, &d.response, data, size, 0)
+    note_status(x, status, complete, OISP_X_RESPONSE_BAD, OISP_X_RESPONSE_CUT)
+    return status
+
+
+# What the event brought, for ai.streaming_chunk.
+cdef void note_chunk(work* w) noexcept nogil:
+    cdef oisp_exchange* x = &w.x
+    cdef oisp_choice* choice
+    cdef oisp_call* call
+    if w.chunk_choice:
+        choice = x.choices + w.chunk_choice - 1
+        if choice.content.size > w.chunk_start:
+            x.chunk_content = choice.content
+            x.chunk_content.offset += w.chunk_start
+            x.chunk_content.size -= w.chunk_start
+            x.chunk_role = choice.role
+            x.chunk_kind = 1
+    if x.chunk_call:
+        call = x.calls + x.chunk_call - 1
+        x.chunk_kind = 1
+        if call.arguments.size > w.arguments_start and call.arguments.form == OISP_TEXT_STRING:
+            x.chunk_arguments = call.arguments
+            x.chunk_arguments.offset += w.arguments_start
+            x.chunk_arguments.size -= w.arguments_start
+    if x.chunk_finish:
+        x.chunk_kind = 1
+    if x.chunk_kind:
+        x.chunk_index += 1
+
+
+cdef oisp_status decode_event(const oisp_dialects* table, oisp_exchange* x, oisp_slice name, const uint8_t* data, size_t size) noexcept nogil:
+    cdef const oisp_dialects_table* t = <const oisp_dialects_table*> table
+    cdef work* w = <work*> x
+    cdef const oisp_dialect* d = dialect_at(t, x.dialect)
+    cdef oisp_status status
+    cdef uint32_t bits = 0
+    if d == NULL:
+        return OISP_BAD
+    x.flags |= OISP_X_STREAMED
+    x.chunk_kind = x.chunk_role = x.chunk_finish = 0
+    x.chunk_call = 0
+    text_clear(&x.chunk_content)
+    text_clear(&x.chunk_arguments)
+    w.chunk_choice = 0
+    w.streaming = 2
+    if d.done_size and d.done_size == size and memcmp(t.json.pool + d.done, data, size) == 0:
+        x.flags |= OISP_X_TERMINAL
+        return OISP_OK
+    if name.size and d.stream.event_node:
+        bits = json_tests(&t.json, d.stream.event_node, name.data, name.size)
+    status = decode_document(t, w, d, &d.stream, data, size, bits)
+    note_status(x, status, True, OISP_X_RESPONSE_BAD, OISP_X_RESPONSE_CUT)
+    note_chunk(w)
+    return status
+
+
+# --- the end --------------------------------------------------------------------------------------------------------
+
+
+cdef int64_t plus(int64_t a, int64_t b) noexcept nogil:
+    return a if b == OISP_ABSENT else b if a == OISP_ABSENT else a + b
+
+
+# prompt includes what was cached and written to the cache, completion includes reasoning: whatever the provider counts.
+cdef void normalise_usage(const oisp_dialect* d, oisp_usage* u) noexcept nogil:
+    cdef bint excludes = d.flags & OISP_DIALECT_PROMPT_EXCLUDES_CACHE
+    if not excludes and u.cached != OISP_ABSENT and u.prompt != OISP_ABSENT and u.cached > u.prompt:
+        excludes = True          # more cached than all: this provider counts them apart
+    if excludes and u.prompt != OISP_ABSENT:
+        u.prompt = plus(plus(u.prompt, u.cached), u.cache_write)
+    excludes = d.flags & OISP_DIALECT_COMPLETION_EXCLUDES_REASONING
+    if not excludes and u.reasoning != OISP_ABSENT and u.total != OISP_ABSENT and u.reasoning > 0:
+        # the gap says it, without knowing the host
+        if u.prompt != OISP_ABSENT and u.completion != OISP_ABSENT and u.prompt + u.completion + u.reasoning == u.total:
+            excludes = True
+    if excludes:
+        u.completion = plus(u.completion, u.reasoning)
+
+
+cdef void sort_choices(oisp_exchange* x) noexcept nogil:
+    cdef oisp_choice held
+    cdef uint32_t i, j
+    for i in range(1, x.choices_count):
+        held = x.choices[i]
+        j = i
+        while j and x.choices[j - 1].index > held.index:
+            x.choices[j] = x.choices[j - 1]
+            j -= 1
+        x.choices[j] = held
+
+
+cdef bint client_calls(const oisp_exchange* x, int64_t choice) noexcept nogil:
+    cdef uint32_t i
+    for i in range(x.calls_count):
+        if not x.calls[i].server and (choice < 0 or x.calls[i].choice == choice):
+            return True
+    return False
+
+
+cdef void derive_finish(const oisp_dialect* d, oisp_exchange* x) noexcept nogil:
+    cdef uint32_t i
+    cdef oisp_choice* choice
+    if d.flags & OISP_DIALECT_CALLS_FINISH:
+        for i in range(x.choices_count):
+            choice = x.choices + i
+            if choice.finish == OISP_FINISH_REASON_STOP and client_calls(x, choice.index):
+                choice.finish = OISP_FINISH_REASON_TOOL_CALLS
+        if x.finish == OISP_FINISH_REASON_STOP and client_calls(x, -1):
+            x.finish = OISP_FINISH_REASON_TOOL_CALLS
+    for i in range(x.choices_count):
+        if x.finish_raw.size == 0 and x.choices[i].finish_raw.size:
+            x.finish = x.choices[i].finish
+            x.finish_raw = x.choices[i].finish_raw
+
+
+cdef void decode_finish(const oisp_dialects* table, oisp_exchange* x, int status) noexcept nogil:
+    cdef const oisp_dialects_table* t = <const oisp_dialects_table*> table
+    cdef work* w = <work*> x
+    cdef const oisp_dialect* d = dialect_at(t, x.dialect)
+    cdef uint32_t i
+    for i in range(x.choices_count):
+        text_seal(w, &x.choices[i].content)
+        text_seal(w, &x.choices[i].reasoning)
+        text_seal(w, &x.choices[i].refusal)
+    for i in range(x.calls_count):
+        text_seal(w, &x.calls[i].arguments)
+        x.calls[i].done = 1
+    sort_choices(x)
+    if d != NULL:
+        derive_finish(d, x)
+        normalise_usage(d, &x.usage)
+        x.has_calls_word = (d.flags & OISP_DIALECT_CALLS_FINISH) == 0
+    if status >= 400:
+        x.flags |= OISP_X_ERROR
+    x.success = (x.flags & OISP_X_ERROR) == 0
+
+
+# --- memory ---------------------------------------------------------------------------------------------------------
+
+
+cdef oisp_exchange* exchange_new(const oisp_limits* limits) noexcept nogil:
+    cdef work* w = <work*> calloc(1, sizeof(work))
+    if w == NULL:
+        return NULL
+    w.x.arena_max = limits.arena_bytes
+    w.items_max = limits.items
+    json_init(&w.json, limits.json_depth, 16 * limits.items)
+    exchange_reset(&w.x)
+    return &w.x
+
+
+cdef void exchange_reset(oisp_exchange* x) noexcept nogil:
+    cdef work* w = <work*> x
+    cdef oisp_exchange kept = x[0]
+    oisp_buffer_wipe(&kept.arena)
+    oisp_buffer_wipe(&w.scratch)
+    memset(x, 0, sizeof(oisp_exchange))
+    x.arena = kept.arena
+    x.arena_max = kept.arena_max
+    x.messages = kept.messages
+    x.messages_capacity = kept.messages_capacity
+    x.tools = kept.tools
+    x.tools_capacity = kept.tools_capacity
+    x.history = kept.history
+    x.history_capacity = kept.history_capacity
+    x.answers = kept.answers
+    x.answers_capacity = kept.answers_capacity
+    x.choices = kept.choices
+    x.choices_capacity = kept.choices_capacity
+    x.calls = kept.calls
+    x.calls_capacity = kept.calls_capacity
+    x.input_count = x.embedding_count = x.dimensions = OISP_ABSENT
+    x.usage.prompt = x.usage.completion = x.usage.total = OISP_ABSENT
+    x.usage.cached = x.usage.cache_write = x.usage.reasoning = OISP_ABSENT
+    w.inner = 0
+    w.chunk_choice = 0
+    w.streaming = 0
+
+
+cdef void exchange_free(oisp_exchange* x) noexcept nogil:
+    cdef work* w = <work*> x
+    if x == NULL:
+        return
+    oisp_buffer_free(&x.arena)
+    oisp_buffer_free(&w.scratch)
+    json_free(&w.json)
+    free(x.messages)
+    free(x.tools)
+    free(x.history)
+    free(x.answers)
+    free(x.choices)
+    free(x.calls)
+    free(w)
+
+
+# The model that the path names, before decode_request: a body that names one wins.
+cdef void exchange_path_model(oisp_exchange* x, const uint8_t* model, size_t size) noexcept nogil:
+    text_clear(&x.model_requested)
+    put_plain(<work*> x, &x.model_requested, OISP_TEXT_PLAIN, model, size)
+
+
+# --- questions ------------------------------------------------------------------------------------------------------
+
+
+cdef bint holds(oisp_slice hay, const char* needle, size_t size) noexcept nogil:
+    cdef size_t i, j
+    for i in range(hay.size - size + 1 if hay.size >= size else 0):
+        j = 0
+        while j < size and (hay.data[i + j] | 32 if 65 <= hay.data[i + j] <= 90 else hay.data[i + j]) == <uint8_t> needle[j]:
+            j += 1
+        if j == size:
+            return True
+    return False
+
+
+cdef bint begins(const uint8_t* p, size_t size, const char* word, size_t length) noexcept nogil:
+    return size >= length and memcmp(p, word, length) == 0
+
+
+cdef int dialect_framing(const oisp_dialects* table, uint16_t dialect, oisp_slice content_type, const uint8_t* first, size_t size) noexcept nogil:
+    cdef const oisp_dialect* d = dialect_at(<const oisp_dialects_table*> table, dialect)
+    cdef int streams = d.framing if d != NULL else OISP_FRAMING_NONE
+    if holds(content_type, b"text/event-stream", 17):
+        return OISP_FRAMING_SSE
+    if holds(content_type, b"vnd.amazon.eventstream", 22):
+        return OISP_FRAMING_EVENTSTREAM
+    if holds(content_type, b"ndjson", 6) or holds(content_type, b"stream+json", 11) or holds(content_type, b"jsonl", 5):
+        return OISP_FRAMING_NDJSON
+    while size and (first[0] == 32 or 9 <= first[0] <= 13):
+        first += 1
+        size -= 1
+    if begins(first, size, b"data:", 5) or begins(first, size, b"event:", 6) or begins(first, size, b"id:", 3):
+        return OISP_FRAMING_SSE
+    if streams == OISP_FRAMING_SSE and size and first[0] == 58:
+        return OISP_FRAMING_SSE
+    if size and first[0] == 91 and streams == OISP_FRAMING_JSON_ARRAY:
+        return OISP_FRAMING_JSON_ARRAY
+    return OISP_FRAMING_NONE
+
+
+cdef oisp_slice dialect_name(const oisp_dialects* table, uint16_t dialect) noexcept nogil:
+    cdef const oisp_dialects_table* t = <const oisp_dialects_table*> table
+    cdef const oisp_dialect* d = dialect_at(t, dialect)
+    cdef oisp_slice name
+    name.data = NULL
+    name.size = 0
+    if d != NULL:
+        name.data = t.json.pool + d.name
+        name.size = d.name_size
+    return name
+
+
+# --- Python ---------------------------------------------------------------------------------------------------------
+
+
+cdef void* table_of(list rows, size_t size) except NULL:
+    cdef void* table = calloc(len(rows) + 1, size)
+    if table == NULL:
+        raise MemoryError
+    return table
+
+
+cdef class Dialects:
+    """Compiled dialects. Immutable; made by dialects.load_dialects()."""
+
+    def __cinit__(self, compiled):
+        cdef oisp_dialects_table* t = <oisp_dialects_table*> calloc(1, sizeof(oisp_dialects_table))
+        if t == NULL:
+            raise MemoryError
+        self.table = <const oisp_dialects*> t
+        self.names = tuple(compiled.names)
+        fill_scanner(&t.json, compiled)
+        fill_slots(t, compiled)
+        fill_dialects(t, compiled)
+
+    def __dealloc__(self):
+        cdef oisp_dialects_table* t = <oisp_dialects_table*> self.table
+        if t == NULL:
+            return
+        free(<void*> t.json.nodes)
+        free(<void*> t.json.edges)
+        free(<void*> t.json.leaves)
+        free(<void*> t.json.conds)
+        free(<void*> t.json.tests)
+        free(<void*> t.json.pool)
+        free(<void*> t.leaves)
+        free(<void*> t.records)
+        free(<void*> t.words)
+        free(<void*> t.maps)
+        free(<void*> t.inners)
+        free(<void*> t.dialects)
+        free(t)
+
+    def index(self, name: str) -> int:
+        """The number of a dialect as verdicts hold it; 0 for a name that is not known."""
+        return self.names.index(name) + 1 if name in self.names else 0
+
+
+cdef void fill_scanner(oisp_json_table* t, compiled) except *:
+    cdef oisp_json_node* nodes = <oisp_json_node*> table_of(compiled.nodes, sizeof(oisp_json_node))
+    t.nodes = nodes
+    for i, row in enumerate(compiled.nodes):
+        (nodes[i].end, nodes[i].edges, nodes[i].element, nodes[i].member, nodes[i].leaves, nodes[i].tests,
+         nodes[i].edge_mask, nodes[i].kinds, nodes[i].test_count, nodes[i].leaf_count, nodes[i].selects,
+         nodes[i].test_bits) = row
+    cdef oisp_json_edge* edges = <oisp_json_edge*> table_of(compiled.edges, sizeof(oisp_json_edge))
+    t.edges = edges
+    for i, row in enumerate(compiled.edges):
+        edges[i].name, edges[i].size, edges[i].ordinal, edges[i].node = row
+    cdef oisp_json_leaf* leaves = <oisp_json_leaf*> table_of(compiled.leaves, sizeof(oisp_json_leaf))
+    t.leaves = leaves
+    for i, row in enumerate(compiled.leaves):
+        leaves[i].kinds, leaves[i].cond_count, leaves[i].conds = row
+    cdef oisp_json_cond* conds = <oisp_json_cond*> table_of(compiled.conds, sizeof(oisp_json_cond))
+    t.conds = conds
+    for i, row in enumerate(compiled.conds):
+        conds[i].node, conds[i].all, conds[i].none = row
+    cdef oisp_json_test* tests = <oisp_json_test*> table_of(compiled.tests, sizeof(oisp_json_test))
+    t.tests = tests
+    for i, row in enumerate(compiled.tests):
+        tests[i].value, tests[i].size, tests[i].kind, tests[i].bit = row
+    pool = bytes(compiled.pool)
+    t.pool = <const uint8_t*> table_of([None] * len(pool), 1)
+    memcpy(<void*> t.pool, <const char*> pool, len(pool))
+
+
+cdef void fill_slots(oisp_dialects_table* t, compiled) except *:
+    cdef oisp_slot_leaf* leaves = <oisp_slot_leaf*> table_of(compiled.slots, sizeof(oisp_slot_leaf))
+    t.leaves = leaves
+    for i, row in enumerate(compiled.slots):
+        (leaves[i].record, leaves[i].opens, leaves[i].map, leaves[i].slot, leaves[i].rank, leaves[i].op,
+         leaves[i].as_) = row
+    cdef oisp_record_def* records = <oisp_record_def*> table_of(compiled.records, sizeof(oisp_record_def))
+    t.records = records
+    for i, row in enumerate(compiled.records):
+        (records[i].kind, records[i].fresh, records[i].parent, records[i].role, records[i].server, records[i].custom,
+         records[i].system, records[i].type, records[i].name) = row
+    cdef oisp_word* words = <oisp_word*> table_of(compiled.words, sizeof(oisp_word))
+    t.words = words
+    for i, row in enumerate(compiled.words):
+        words[i].at, words[i].size, words[i].value = row
+    cdef oisp_map* maps = <oisp_map*> table_of(compiled.maps, sizeof(oisp_map))
+    t.maps = maps
+    for i, row in enumerate(compiled.maps):
+        maps[i].first, maps[i].count, maps[i].other = row
+
+
+cdef void fill_section(oisp_section* s, row) except *:
+    s.root, s.record, s.event_node = row
+
+
+cdef void fill_dialects(oisp_dialects_table* t, compiled) except *:
+    cdef oisp_inner* inners = <oisp_inner*> table_of(compiled.inners, sizeof(oisp_inner))
+    t.inners = inners
+    for i, row in enumerate(compiled.inners):
+        inners[i].at, inners[i].size, inners[i].dialect = row
+    cdef oisp_dialect* d = <oisp_dialect*> table_of(compiled.dialects, sizeof(oisp_dialect))
+    t.dialects = d
+    t.count = len(compiled.dialects)
+    for i, (name, framing, hook, flags, request, response, stream, inner, done) in enumerate(compiled.dialects):
+        d[i].name, d[i].name_size = name
+        d[i].framing, d[i].hook, d[i].flags = framing, hook, flags
+        fill_section(&d[i].request, request)
+        fill_section(&d[i].response, response)
+        fill_section(&d[i].stream, stream)
+        d[i].inner, d[i].inner_count = inner
+        d[i].done, d[i].done_size = done
+
+
+cdef object text_value(const oisp_exchange* x, const oisp_text* t):
+    if t.form == OISP_TEXT_NONE:
+        return None
+    raw = oisp_text_data(x, t)[: t.size]
+    if t.form == OISP_TEXT_JSON:
+        return loads(raw)
+    return loads(b'"' + raw + b'"') if t.form == OISP_TEXT_STRING else raw.decode()
+
+
+cdef object number_value(int64_t n):
+    return None if n == OISP_ABSENT else n
+
+
+cdef class Decoder:
+    """One exchange of one dialect, for tests and for those who have bodies in hand: request, response or events, finish.
+
+    Texts of the result are unescaped, JSON is parsed, what is absent is None or left out of lists.
+    """
+
+    cdef Dialects dialects
+    cdef oisp_exchange* x
+    cdef readonly str dialect
+
+    def __cinit__(self, Dialects dialects not None, str dialect not None, *, model=None, **bounds):
+        cdef oisp_limits limits
+        memset(&limits, 0, sizeof(limits))
+        limits.arena_bytes = bounds.get("arena_bytes", 64 << 20)
+        limits.items = bounds.get("items", 65536)
+        limits.json_depth = bounds.get("json_depth", 20000)
+        number = dialects.index(dialect)
+        if not number:
+            raise ConfigError(key="dialect", expected=dialects.names, got=dialect)
+        self.dialects, self.dialect = dialects, dialect
+        self.x = exchange_new(&limits)
+        if self.x == NULL:
+            raise MemoryError
+        self.reset(model)
+
+    def __dealloc__(self):
+        exchange_free(self.x)
+
+    def reset(self, model=None):
+        """Forget everything. `model`: the one that the path names."""
+        exchange_reset(self.x)
+        self.x.dialect = self.dialects.index(self.dialect)
+        if model is not None:
+            raw = model.encode()
+            exchange_path_model(self.x, <const uint8_t*> <const char*> raw, len(raw))
+
+    def request(self, const unsigned char[::1] body, bint complete=True):
+        """Status (0 ok, 1 cut, 2 bad, 3 beyond a limit) of a request body."""
+        return decode_request(self.dialects.table, self.x, &body[0] if body.shape[0] else NULL, body.shape[0], complete)
+
+    def response(self, const unsigned char[::1] body, bint complete=True):
+        return decode_response(self.dialects.table, self.x, &body[0] if body.shape[0] else NULL, body.shape[0], complete)
+
+    def event(self, const unsigned char[::1] data, bytes name=b""):
+        cdef oisp_slice n
+        n.data = name
+        n.size = len(name)
+        return decode_event(self.dialects.table, self.x, n, &data[0] if data.shape[0] else NULL, data.shape[0])
+
+    def events(self, list pairs):
+        """Many (name, data) at once: for benchmarks."""
+        for name, data in pairs:
+            self.event(data, name)
+
+    def finish(self, int status=0):
+        """The exchange as plain data."""
+        decode_finish(self.dialects.table, self.x, status)
+        return self.value()
+
+    def framing(self, bytes content_type, bytes first=b""):
+        cdef oisp_slice c
+        c.data = content_type
+        c.size = len(content_type)
+        return dialect_framing(self.dialects.table, self.x.dialect, c, first, len(first))
+
+    def chunk(self):
+        """What the last event brought, or None."""
+        if not self.x.chunk_kind:
+            return None
+        return {
+            "index": self.x.chunk_index,
+            "content": text_value(self.x, &self.x.chunk_content),
+            "call": self.x.chunk_call,
+            "arguments": text_value(self.x, &self.x.chunk_arguments),
+            "finish": self.x.chunk_finish,
+        }
+
+    def value(self):
+        cdef oisp_exchange* x = self.x
+        return {
+            "flags": x.flags,
+            "model_requested": text_value(x, &x.model_requested),
+            "stream": True if x.flags & OISP_X_STREAM_ASKED else False if x.flags & OISP_X_STREAM_NOT_ASKED else None,
+            "system": text_value(x, &x.system),
+            "has_system": bool(x.flags & OISP_X_SYSTEM),
+            "tool_choice": text_value(x, &x.tool_choice),
+            "temperature": text_value(x, &x.temperature),
+            "top_p": text_value(x, &x.top_p),
+            "max_tokens": text_value(x, &x.max_tokens),
+            "frequency_penalty": text_value(x, &x.frequency_penalty),
+            "presence_penalty": text_value(x, &x.presence_penalty),
+            "stop": text_value(x, &x.stop),
+            "previous_id": text_value(x, &x.previous_id),
+            "conversation": text_value(x, &x.conversation),
+            "user": text_value(x, &x.user),
+            "input_count": number_value(x.input_count),
+            "images": x.images,
+            "messages": [self.message(i) for i in range(x.messages_count)],
+            "tools": [self.tool(i) for i in range(x.tools_count)],
+            "history": [self.call(x.history + i) for i in range(x.history_count)],
+            "answers": [self.answer(i) for i in range(x.answers_count)],
+            "response_id": text_value(x, &x.response_id),
+            "model_answered": text_value(x, &x.model_answered),
+            "finish": x.finish,
+            "finish_raw": text_value(x, &x.finish_raw),
+            "error": {
+                "type": text_value(x, &x.error_type),
+                "message": text_value(x, &x.error_message),
+                "code": text_value(x, &x.error_code),
+            } if x.flags & OISP_X_ERROR else None,
+            "service_tier": text_value(x, &x.service_tier),
+            "success": bool(x.success),
+            "embedding_count": number_value(x.embedding_count),
+            "dimensions": number_value(x.dimensions),
+            "usage": self.usage(),
+            "choices": [self.choice(i) for i in range(x.choices_count)],
+            "calls": [self.call(x.calls + i) for i in range(x.calls_count)],
+        }
+
+    cdef object usage(self):
+        cdef oisp_usage* u = &self.x.usage
+        return {
+            "prompt": number_value(u.prompt),
+            "completion": number_value(u.completion),
+            "total": number_value(u.total),
+            "cached": number_value(u.cached),
+            "cache_write": number_value(u.cache_write),
+            "reasoning": number_value(u.reasoning),
+            "raw": text_value(self.x, &u.raw),
+        }
+
+    cdef object message(self, uint32_t i):
+        cdef oisp_message_part* m = self.x.messages + i
+        return {
+            "role": m.role,
+            "raw_role": text_value(self.x, &m.raw_role),
+            "flags": m.flags,
+            "images": m.images,
+            "content": text_value(self.x, &m.content),
+            "text_flags": m.content.flags,
+            "call_id": text_value(self.x, &m.call_id),
+            "name": text_value(self.x, &m.name),
+        }
+
+    cdef object tool(self, uint32_t i):
+        cdef oisp_tool_def* t = self.x.tools + i
+        return {
+            "name": text_value(self.x, &t.name),
+            "description": text_value(self.x, &t.description),
+            "raw_type": text_value(self.x, &t.raw_type),
+            "type": t.type,
+            "server": bool(t.server),
+        }
+
+    cdef object call(self, const oisp_call* c):
+        return {
+            "choice": c.choice,
+            "server": bool(c.server),
+            "custom": bool(c.custom),
+            "id": text_value(self.x, &c.id),
+            "name": text_value(self.x, &c.name),
+            "type": text_value(self.x, &c.type),
+            "arguments": text_value(self.x, &c.arguments),
+            "server_name": text_value(self.x, &c.server_name),
+        }
+
+    cdef object answer(self, uint32_t i):
+        cdef oisp_tool_answer* a = self.x.answers + i
+        return {
+            "call_id": text_value(self.x, &a.call_id),
+            "name": text_value(self.x, &a.name),
+            "content": text_value(self.x, &a.content),
+            "success": a.success,
+            "message": a.message,
+            "server": bool(a.server),
+        }
+
+    cdef object choice(self, uint32_t i):
+        cdef oisp_choice* c = self.x.choices + i
+        return {
+            "index": c.index,
+            "role": c.role,
+            "finish": c.finish,
+            "finish_raw": text_value(self.x, &c.finish_raw),
+            "content": text_value(self.x, &c.content),
+            "text_flags": c.content.flags,
+            "reasoning": text_value(self.x, &c.reasoning),
+            "refusal": text_value(self.x, &c.refusal),
+            "images": c.images,
+        }

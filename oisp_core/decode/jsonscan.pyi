@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+# Nothing here is for Python: jsonscan.pxd is its interface.
