@@ -11,7 +11,7 @@ from pathlib import Path
 
 from oisp_core.errors import ResourceError
 
-__all__ = ["data", "names", "read"]
+__all__ = ["data", "files", "names", "read", "read_file"]
 
 _PACKAGE = Path(__file__).resolve().parent
 _ROOTS = (_PACKAGE / "_data", _PACKAGE.parent)
@@ -44,3 +44,17 @@ def names(folder: str, suffix: str = "") -> list[str]:
     top = data(folder)
     found = (path.relative_to(top).as_posix() for path in top.rglob(f"*{suffix}") if path.is_file())
     return sorted(f"{folder}/{name}" for name in found)
+
+
+def files(folder: Path | str, suffix: str) -> list[Path]:
+    """The files of a folder that the user names, by suffix, sorted; not those of its subfolders."""
+    return sorted(path for path in Path(folder).iterdir() if path.name.endswith(suffix) and path.is_file())
+
+
+def read_file(path: Path | str, most: int) -> bytes:
+    """A file that the user names. Raises OSError, and ValueError where it has more than `most` bytes."""
+    with Path(path).open("rb") as file:
+        content = file.read(most + 1)
+    if len(content) > most:
+        raise ValueError(f"more than {most} bytes")
+    return content

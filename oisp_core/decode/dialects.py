@@ -2,8 +2,8 @@
 """semconv/dialects/*.yaml -> checked -> the flat tables of include/oisp/dialect.h.
 
 Not a decoder: nothing here sees a byte of the wire. `compile_dialects` gives plain lists of numbers and one pool of
-bytes; decoder.pyx copies them into C arrays. docs/DIALECTS.md is the description of the language; every mistake of a file is
-collected, and each names its file, line and key.
+bytes; decoder.pyx copies them into C arrays. docs/DIALECTS.md is the description of the language; every mistake of a
+file is collected, and each names its file, line and key.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 import yaml
 
 from oisp_core.errors import ConfigError
+from oisp_core.resources import data, files, read_file
 
 __all__ = ["Compiled", "Dialects", "compile_dialects", "load_dialects"]
 
@@ -39,9 +40,9 @@ KINDS = {
 # fmt: off
 TEXT_SLOTS = [
     "none", "model", "system", "tool_choice", "temperature", "top_p", "max_tokens", "frequency_penalty",
-    "presence_penalty", "stop", "previous_id", "conversation", "user", "id", "error_type", "error_message", "error_code",
-    "service_tier", "usage", "content", "reasoning", "refusal", "call_id", "name", "description", "type", "arguments",
-    "server_name", "role", "finish",
+    "presence_penalty", "stop", "previous_id", "conversation", "user", "id", "error_type", "error_message",
+    "error_code", "service_tier", "usage", "content", "reasoning", "refusal", "call_id", "name", "description",
+    "type", "arguments", "server_name", "role", "finish",
 ]
 OTHER_SLOTS = [
     "stream", "input_count", "images", "index", "server", "custom", "success", "error", "terminal", "restart",
@@ -700,13 +701,13 @@ def _compile_one(out: Compiled, file: Path, doc: Table, names: list[str], proble
     )
 
 
-def _read(files: Iterable[Path], problems: Problems) -> list[tuple[Path, Table]]:
+def _read(paths: Iterable[Path], problems: Problems) -> list[tuple[Path, Table]]:
     docs = []
-    for file in files:
+    for file in paths:
         try:
-            node = yaml.compose(file.read_text(encoding="utf-8"), Loader=yaml.SafeLoader)
+            node = yaml.compose(read_file(file, MAX_FILE), Loader=yaml.SafeLoader)
             doc = _plain(node, {}) if node is not None else None
-        except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
             mark = getattr(error, "problem_mark", None)
             problems.add(file, mark.line + 1 if mark else None, "", message=" ".join(str(error).split()))
             continue
@@ -717,10 +718,10 @@ def _read(files: Iterable[Path], problems: Problems) -> list[tuple[Path, Table]]
     return docs
 
 
-def compile_dialects(files: Iterable[Path]) -> Compiled:
+def compile_dialects(paths: Iterable[Path]) -> Compiled:
     """All files into one set of tables. Raises ConfigError, or an ExceptionGroup of them when there are several."""
     problems = Problems()
-    docs = _read(files, problems)
+    docs = _read(paths, problems)
     names = [doc["dialect"] for _, doc in docs]
     for (file, doc), name in zip(docs, names, strict=True):
         if names.count(name) > 1:
@@ -738,14 +739,14 @@ def compile_dialects(files: Iterable[Path]) -> Compiled:
 def load_dialects(folder: Path | str | None = None) -> Dialects:
     """The dialects of `folder`, or those that are shipped."""
     if folder is None:
-        from oisp_core.resources import data
-
         folder = data("semconv/dialects")
-    folder = Path(folder)
-    files = sorted(folder.glob("*.yaml"))
-    if not files:
-        raise ConfigError(folder, expected="a folder with *.yaml files", message="no dialects")
-    return Dialects(compile_dialects(files))
+    try:
+        found = files(folder, ".yaml")
+    except OSError as error:
+        raise ConfigError(folder, message=f"cannot be read: {error.strerror}") from None
+    if not found:
+        raise ConfigError(folder, expected="a folder with *.yaml files")
+    return Dialects(compile_dialects(found))
 
 
 from oisp_core.decode.decoder import Dialects  # noqa: E402 (decoder.pyx needs nothing of this module)
