@@ -62,8 +62,8 @@ class Capture:
     """Context manager; close() removes every probe.
 
     `libraries`: probe these files and no others. Files that the command is likely to map are probed before it runs;
-    with `eager` off only when a process of the scope maps them. `variant` (modern, basic) and `multi` (off: one perf event per probe) take the
-    choice from the kernel's abilities.
+    with `eager` off only when a process of the scope maps them. `variant` (modern, basic) and `multi` (off: one perf
+    event per probe) take the choice from the kernel's abilities.
     """
 
     def __init__(
@@ -136,11 +136,8 @@ class Capture:
             self._enter_scope(child.pid)
             self._watch.add_task(child.pid)
             self._follow_watch()
-            for path in (
-                []
-                if not self._eager
-                else [*self._libraries, *mapped_at_start(child.file, env, cwd), *likely_libraries(child.file, env)]
-            ):
+            known = [*self._libraries, *mapped_at_start(child.file, env, cwd), *likely_libraries(child.file, env)]
+            for path in known if self._eager else ():
                 self._prepare(path, child.pid)
         except BaseException:
             child.abandon()

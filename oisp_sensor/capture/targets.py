@@ -13,6 +13,7 @@ import os
 import stat
 import threading
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -20,6 +21,7 @@ from oisp_sensor.capture import elf, functions, kernel
 from oisp_sensor.capture.program import COOKIE_RETURN, MOVERS, PROBES
 
 _NAMES = frozenset(PROBES)
+_CLOSERS = 16
 
 
 @dataclass(frozen=True)
@@ -210,13 +212,17 @@ class Attacher:
 
     def detach_all(self, targets: Iterable[Target]) -> None:
         """Everything, and only then returns."""
+        descriptors: list[int] = []
         for target in targets:
             for held in target.held.values():
-                _close_all(held)
+                descriptors += held
             target.held.clear()
             if target.file >= 0:
                 os.close(target.file)
                 target.file = -1
+        # Each waits for the grace period of its own probe: together they wait once.
+        with ThreadPoolExecutor(_CLOSERS) as pool:
+            list(pool.map(_close_all, [[descriptor] for descriptor in descriptors]))
         for thread in self._closing:
             thread.join()
 

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The shipped kernel programs are those of the sources and hold nothing of the machine that built them."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import struct
+from pathlib import Path
+
+import pytest
+
+from oisp_sensor.capture import elf, objects, program
+
+ARCHITECTURES = ("x86_64", "aarch64")
+EVERY = [(arch, variant) for arch in ARCHITECTURES for variant in objects.VARIANTS]
+
+
+@pytest.fixture(scope="module")
+def builder(repo_root):
+    spec = importlib.util.spec_from_file_location("build_bpf", repo_root / "tools" / "build_bpf.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(("arch", "variant"), EVERY)
+def test_the_source_hash_inside_is_that_of_the_sources(builder, arch, variant):
+    image = objects.path(variant, arch).read_bytes()
+    assert builder.source_hash().encode() in image, "stale object: run tools/build_bpf.py"
+    offset, size = elf.object_symbol(image, "oisp_source_hash")
+    assert (offset >= 0, size) == (True, 65)
+
+
+@pytest.mark.parametrize(("arch", "variant"), EVERY)
+def test_a_rebuild_gives_the_same_bytes(builder, tmp_path, arch, variant):
+    absent = builder.missing_tools()
+    if absent:
+        pytest.skip(f"{', '.join(absent)} is not installed")
+    builder.build(arch, variant, tmp_path / "object")
+    assert (tmp_path / "object").read_bytes() == objects.path(variant, arch).read_bytes()
+
+
+@pytest.mark.parametrize(("arch", "variant"), EVERY)
+def test_no_path_of_a_machine_is_inside(arch, variant):
+    image = objects.path(variant, arch).read_bytes()
+    assert not re.search(rb"/(home|root|work|tmp|usr|build)/", image)
+
+
+def test_a_source_that_no_list_names_would_go_unnoticed(builder, repo_root):
+    """The hash covers every header that the sources include."""
+    named = {Path(name).name for name in builder.SOURCES}
+    for name in builder.SOURCES:
+        for included in re.findall(r'#include "([^"]+)"', (repo_root / name).read_text()):
+            assert Path(included).name in named
+
+
+def constants(text: str) -> dict[str, int]:
+    found = {name: int(value) for name, value in re.findall(r"\b([A-Z][A-Z0-9_]+) = (\d+)", text)}
+    found |= {name: int(value) for name, value in re.findall(r"#define ([A-Z_]+) (\d+)\b", text)}
+    return found
+
+
+def test_the_loader_has_the_numbers_of_the_programs(repo_root):
+    header = constants((repo_root / "bpf/include/control.h").read_text())
+    functions = {name: value for name, value in header.items() if name.startswith("FN_")}
+    ours = {f"FN_{name.removeprefix('SSL_').upper()}": p.number for name, p in program.PROBES.items()}
+    del ours["FN_SET_ACCEPT_STATE"]  # the same number as SSL_accept
+    assert functions == ours
+    assert header["COOKIE_RETURN"] == program.COOKIE_RETURN
+    scopes = {name: getattr(program, name) for name in ("SCOPE_TREE", "SCOPE_CGROUP", "SCOPE_UID", "SCOPE_ALL")}
+    assert {name: value for name, value in header.items() if name.startswith("SCOPE_")} == scopes
+    assert header["LOSS_CONTROL"] == program.LOSS_CONTROL
+    record = constants((repo_root / "oisp_core/include/oisp/record.h").read_text())
+    causes = {name.removeprefix("OISP_LOST_").lower(): v for name, v in record.items() if name.startswith("OISP_LOST_")}
+    assert {name: cause for cause, name in program.LOSS_CAUSES.items()} == causes
+
+
+@pytest.mark.parametrize(("arch", "variant"), EVERY)
+def test_the_settings_have_the_size_that_the_loader_writes(arch, variant):
+    image = objects.path(variant, arch).read_bytes()
+    assert elf.object_symbol(image, "oisp_settings")[1] == len(program.Settings(1).pack())
+
+
+@pytest.mark.parametrize(("arch", "variant"), EVERY)
+def test_the_programs_that_the_loader_asks_for_are_there(arch, variant):
+    image = objects.path(variant, arch).read_bytes()
+    wanted = ["on_fork", "on_exec", "on_exit"]
+    if variant == "modern":
+        wanted += ["probe_any"]
+    else:
+        wanted += ["leave_call", "leave_6", *(f"enter_{p.number}" for p in program.PROBES.values() if p.entry)]
+    for name in wanted:
+        assert elf.object_symbol(image, name)[1] > 0
+
+
+def test_map_values_have_the_sizes_of_the_structs(repo_root):
+    """struct conn as control.h declares it, summed by hand."""
+    text = (repo_root / "bpf/include/control.h").read_text()
+    body = re.search(r"struct conn \{(.*?)\n\};", text, re.S)[1]
+    sizes = {"u64": 8, "u32": 4, "s32": 4}
+    total = 0
+    for kind, _, count in re.findall(r"^\s+(u64|u32|s32) (\w+)(?:\[(\d+)\])?;", body, re.M):
+        total += sizes[kind] * int(count or 1)
+    assert total == program.CONN_SIZE
+    assert program.HANDLE.size == struct.calcsize("<QII")
