@@ -30,6 +30,8 @@ EXTENSIONS: dict[str, list[str]] = {
     "oisp_core.decode.decoder": [],
     "oisp_core.encode.writer": ["oisp_core/encode/sha256.c", "oisp_core/encode/text.c"],
     "oisp_core.encode._testing": ["oisp_core/encode/sha256.c", "oisp_core/encode/text.c"],
+    "oisp_core.message": [],
+    "oisp_core.connection": [],
     "oisp_core.engine": [],
     "oisp_sensor.capture.ringbuf": [],
     "oisp_sensor.capture.feed": [],

@@ -23,12 +23,12 @@ cdef extern from "oisp/rules.h" nogil:
         OISP_ANSWER_SSE
         OISP_ANSWER_NDJSON
         OISP_ANSWER_OTHER
-        OISP_JSON_STRING
-        OISP_JSON_NUMBER
-        OISP_JSON_BOOL
-        OISP_JSON_NULL
-        OISP_JSON_OBJECT
-        OISP_JSON_ARRAY
+        OISP_SHAPE_STRING
+        OISP_SHAPE_NUMBER
+        OISP_SHAPE_BOOL
+        OISP_SHAPE_NULL
+        OISP_SHAPE_OBJECT
+        OISP_SHAPE_ARRAY
         OISP_TEST_EQUAL
         OISP_TEST_PREFIX
         OISP_TEST_CONTAINS

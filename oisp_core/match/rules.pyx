@@ -686,7 +686,7 @@ cdef void test_string(const oisp_rules* r, uint16_t node, const uint8_t* data, u
         else:
             fits = memmem(data, size, r.pool + test.at, test.size) != NULL
         if fits:
-            seen[test.node] |= OISP_JSON_STRING
+            seen[test.node] |= OISP_SHAPE_STRING
 
 
 cdef inline uint32_t string_end(const uint8_t* data, uint32_t at, uint32_t size) noexcept nogil:
@@ -748,7 +748,7 @@ cdef int read_json(const oisp_rules* r, const uint8_t* data, uint32_t size, uint
         elif c == 34:
             end = string_end(data, i + 1, size)
             if node != NOWHERE:
-                seen[node] |= OISP_JSON_STRING
+                seen[node] |= OISP_SHAPE_STRING
                 if r.key_nodes[node].test_count:
                     test_string(r, node, data + i + 1, end - i - 1, end < size, seen)
             if end == size:
@@ -759,7 +759,7 @@ cdef int read_json(const oisp_rules* r, const uint8_t* data, uint32_t size, uint
             if depth == DEPTH_MAX:
                 return 2
             if node != NOWHERE:
-                seen[node] |= OISP_JSON_OBJECT if c == 123 else OISP_JSON_ARRAY
+                seen[node] |= OISP_SHAPE_OBJECT if c == 123 else OISP_SHAPE_ARRAY
             if c == 123:
                 nodes[depth] = node
                 closers[depth] = 125
@@ -780,11 +780,11 @@ cdef int read_json(const oisp_rules* r, const uint8_t* data, uint32_t size, uint
                 return 1
         else:
             if c == 116 or c == 102:
-                c = OISP_JSON_BOOL
+                c = OISP_SHAPE_BOOL
             elif c == 110:
-                c = OISP_JSON_NULL
+                c = OISP_SHAPE_NULL
             elif c == 45 or (c >= 48 and c <= 57):
-                c = OISP_JSON_NUMBER
+                c = OISP_SHAPE_NUMBER
             else:
                 return 0
             if node != NOWHERE:
@@ -1054,7 +1054,7 @@ cdef void by_shape(const oisp_rules* r, uint32_t number, bint model, oisp_verdic
 
 cdef inline bint has_model(const oisp_rules* r, uint16_t shape, const Body* body, const oisp_verdict* out) noexcept nogil:
     cdef uint16_t node = r.shapes[shape - 1].model if shape else 0
-    return out.model.size != 0 or (node != 0 and body.seen[node] & OISP_JSON_STRING != 0)
+    return out.model.size != 0 or (node != 0 and body.seen[node] & OISP_SHAPE_STRING != 0)
 
 
 cdef void match_request(const oisp_rules* r, const oisp_head* head, oisp_verdict* out) noexcept nogil:

@@ -33,7 +33,8 @@ cdef extern from "oisp/http1.h" nogil:
 
 # role: OISP_TOKEN_REQUEST or OISP_TOKEN_RESPONSE
 cdef void http1_init(oisp_http1* p, int role, size_t head_max, size_t fields_max) noexcept nogil
-# Stops (OK, perhaps with input left) after HEAD_END, after UPGRADE, after an END whose trailers were held, and where the
+# Stops (OK, perhaps with input left) after HEAD_END, after UPGRADE, after the END of a response (whose next head may have to
+# wait for its request), after an END whose trailers were held, and where the
 # array has no room for a step: give an array of at least 8, better 64. A whole head comes in one call where it fits. OK with
 # all input taken can also mean "stopped": what follows a head (END, where there is no body) is given by the next call, with
 # whatever input there is or none. So call until it answers other than OK, or takes all and gives no token. After UPGRADE

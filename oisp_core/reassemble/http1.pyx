@@ -897,7 +897,7 @@ cdef int step(oisp_http1* p, const uint8_t* data, size_t size, size_t* pos, oisp
         return read_head(p, OISP_TOKEN_TRAILER, data, size, pos, out)
     if state == STATE_END:
         push_end(p, p.offset + pos[0], out)
-        return STEP_ON
+        return STEP_STOP if p.role == OISP_TOKEN_RESPONSE and p.state == STATE_IDLE else STEP_ON
     if state == STATE_UPGRADE:
         push_upgrade(p, p.offset + pos[0], out)
         return STEP_STOP

@@ -144,12 +144,12 @@ typedef struct oisp_rule_shape {
 enum oisp_answer { OISP_ANSWER_JSON = 1, OISP_ANSWER_SSE = 2, OISP_ANSWER_NDJSON = 4, OISP_ANSWER_OTHER = 8 };
 
 enum oisp_json_type {
-  OISP_JSON_STRING = 1,
-  OISP_JSON_NUMBER = 2,
-  OISP_JSON_BOOL = 4,
-  OISP_JSON_NULL = 8,
-  OISP_JSON_OBJECT = 16,
-  OISP_JSON_ARRAY = 32
+  OISP_SHAPE_STRING = 1,
+  OISP_SHAPE_NUMBER = 2,
+  OISP_SHAPE_BOOL = 4,
+  OISP_SHAPE_NULL = 8,
+  OISP_SHAPE_OBJECT = 16,
+  OISP_SHAPE_ARRAY = 32
 };
 
 typedef struct oisp_rule_term {

@@ -1,0 +1,992 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The connections of an engine: pieces of two directions in, exchanges out. C only: no GIL, no Python object.
+
+A connection has two directions. Which of them carries the requests is found from the first bytes (or said by the caller);
+each is read by its own parser, and the exchanges of a connection stand in a list in the order of their requests.
+
+Pairing (the rules that keep a pair from ever being wrong):
+  * A response is read only when the request that it answers is complete; until then its pieces wait, with their times.
+  * A response that began before a request was sent does not answer it.
+  * A hole in a body is arithmetic. A hole that may hide a head puts its direction into resync.
+  * After lost responses the next one answers one of the requests that are open: where one is open it is that one, where
+    several are the response stays unpaired, and the count goes on from there.
+  * After lost requests an unknown number of answers belongs to them: answers that began before the next request that was
+    seen are unpaired; that request's own answer is taken only on a connection that never sent one before it had the other.
+"""
+from libc.stdint cimport UINT64_MAX, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memcpy, memmove, memset
+
+from oisp_core.encode.writer cimport writer_free
+from oisp_core.message cimport (
+    OISP_END_CUT, OISP_END_FLIGHT, OISP_TURN_CONNECT, OISP_TURN_HOLE, OISP_TURN_ORPHAN, OISP_TURN_REQUEST_DONE,
+    OISP_TURN_RESPONSE_HEAD, oisp_table_free, oisp_table_get, oisp_table_put, oisp_table_remove, oisp_turn,
+    shared_free, turn_free, turn_new, turn_request_data,
+    turn_request_end, turn_request_gap, turn_request_head, turn_response_data, turn_response_end, turn_response_gap,
+    turn_response_head, turn_warning,
+)
+from oisp_core.reassemble.http1 cimport (
+    http1_feed, http1_finish, http1_free, http1_gap, http1_idle, http1_init, http1_no_body, http1_probe, http1_reset,
+    http1_tunnel,
+)
+from oisp_core.reassemble.sniff cimport OISP_SNIFF_HTTP1_REQUEST, OISP_SNIFF_HTTP1_RESPONSE, OISP_SNIFF_MORE, sniff
+from oisp_core.types cimport (
+    OISP_BAD, OISP_BODY_LENGTH, OISP_EVIDENCE_NEVER, OISP_MORE, OISP_OK, OISP_READ, OISP_RECORD_ADDRESS, OISP_RECORD_CLOSE,
+    OISP_RECORD_CONTEXT, OISP_RECORD_DATA, OISP_RECORD_LOST, OISP_RECORD_MIDWAY, OISP_RECORD_OPEN, OISP_RECORD_PLAINTEXT,
+    OISP_RECORD_PROCESS, OISP_TOKEN_DATA, OISP_TOKEN_END, OISP_TOKEN_FIELD, OISP_TOKEN_GAP, OISP_TOKEN_HEAD_END,
+    OISP_TOKEN_REQUEST, OISP_TOKEN_RESPONSE, OISP_TOKEN_UPGRADE, OISP_TOKEN_WARNING, OISP_WRITE, oisp_buffer,
+    oisp_buffer_append, oisp_buffer_free, oisp_head, oisp_record, oisp_record_address, oisp_record_conn, oisp_record_context,
+    oisp_record_data, oisp_record_lost, oisp_status, oisp_token, oisp_tokens,
+)
+
+cdef extern from "oisp/contract.h" nogil:
+    enum:
+        OISP_CONTENT_SOURCE_PLAINTEXT_CAPTURE
+        OISP_CONTENT_SOURCE_TLS_BOUNDARY
+        OISP_PROCESS_ATTRIBUTION_DIRECT
+
+cdef uint64_t ANY = UINT64_MAX  # a hole of unknown size
+
+cdef enum:
+    HELD_MAX = 1 << 20    # a response that waits longer than this for the end of its request is read all the same
+    SNIFF_MAX = 8192      # first bytes of a direction that are looked at before it is given up
+    RESYNC_MAX = 1 << 24  # bytes without a boundary: then the connection is not worth reading
+    SECOND = 1000000000
+    WAIT_SECONDS = 10     # a response whose request never showed up
+
+
+# --- connections ---
+
+
+cdef void unlink_conn(engine_core* e, oisp_conn* c) noexcept nogil:
+    if c.newer != NULL:
+        c.newer.older = c.older
+    else:
+        e.newest = c.older
+    if c.older != NULL:
+        c.older.newer = c.newer
+    else:
+        e.oldest = c.newer
+    c.newer = c.older = NULL
+
+
+cdef void use_conn(engine_core* e, oisp_conn* c) noexcept nogil:
+    """To the front of the list by last use."""
+    if e.newest == c:
+        return
+    if c.older != NULL or c.newer != NULL or e.oldest == c:
+        unlink_conn(e, c)
+    c.older = e.newest
+    if e.newest != NULL:
+        e.newest.newer = c
+    e.newest = c
+    if e.oldest == NULL:
+        e.oldest = c
+
+
+cdef oisp_conn* find_conn(engine_core* e, uint64_t id) noexcept nogil:
+    return <oisp_conn*> oisp_table_get(&e.conns, id)
+
+
+cdef oisp_conn* make_conn(engine_core* e, uint64_t id) noexcept nogil:
+    """The connection, new if it is not known. NULL without memory."""
+    cdef oisp_conn* c = find_conn(e, id)
+    if c != NULL:
+        return c
+    if e.conns.count >= e.shared.limits.connections and e.oldest != NULL:
+        e.shared.count.connections_evicted += 1
+        e.shared.count.limits += 1
+        end_conn(e, e.oldest, e.oldest.ts_last, OISP_END_FLIGHT)
+    c = <oisp_conn*> calloc(1, sizeof(oisp_conn))
+    if c == NULL:
+        return NULL
+    c.id = id
+    c.requests = REQUESTS_UNKNOWN
+    c.origin.no_offsets = 1
+    c.origin.content_source = OISP_CONTENT_SOURCE_PLAINTEXT_CAPTURE
+    if not oisp_table_put(&e.conns, id, c):
+        free(c)
+        return NULL
+    e.shared.count.connections += 1
+    use_conn(e, c)
+    return c
+
+
+cdef oisp_flow* open_flow(engine_core* e, oisp_conn* c) noexcept nogil:
+    if c.flow == NULL and c.state == OISP_CONN_NEW:
+        c.flow = <oisp_flow*> calloc(1, sizeof(oisp_flow))
+        if c.flow != NULL:
+            c.state = OISP_CONN_OPEN
+            if c.requests != REQUESTS_UNKNOWN:
+                set_roles(e, c, c.requests)
+    return c.flow
+
+
+cdef void set_roles(engine_core* e, oisp_conn* c, int requests) noexcept nogil:
+    cdef int i
+    cdef int role
+    c.requests = <uint8_t> requests
+    for i in range(2):
+        role = OISP_TOKEN_REQUEST if i == requests else OISP_TOKEN_RESPONSE
+        c.flow.side[i].role = <uint8_t> role
+        http1_init(&c.flow.side[i].http, role, e.shared.limits.head_bytes, e.shared.limits.head_fields)
+
+
+cdef void free_side(engine_core* e, oisp_side* side) noexcept nogil:
+    if side.role:
+        http1_free(&side.http)
+    e.shared.held -= side.held.size
+    oisp_buffer_free(&side.held)
+
+
+cdef void close_flow(engine_core* e, oisp_conn* c) noexcept nogil:
+    cdef oisp_flow* f = c.flow
+    cdef oisp_turn* t
+    if f == NULL:
+        return
+    if f.answered_dead:
+        turn_free(&e.shared, f.answer)
+    while f.first != NULL:
+        t = f.first
+        f.first = t.next
+        turn_free(&e.shared, t)
+    free_side(e, &f.side[0])
+    free_side(e, &f.side[1])
+    free(f)
+    c.flow = NULL
+
+
+cdef void dismiss(engine_core* e, oisp_conn* c, int rule) noexcept nogil:
+    """From here on its bytes are counted and not read."""
+    if c.state == OISP_CONN_DISMISSED:
+        return
+    finish_turns(e, c, c.ts_last, OISP_END_CUT)
+    close_flow(e, c)
+    c.state = OISP_CONN_DISMISSED
+    c.rule = <uint8_t> rule
+    e.shared.count.connections_dismissed += 1
+    e.dismissed_new += 1
+
+
+cdef void drop_conn(engine_core* e, oisp_conn* c) noexcept nogil:
+    close_flow(e, c)
+    unlink_conn(e, c)
+    oisp_table_remove(&e.conns, c.id)
+    oisp_buffer_free(&c.origin.context)
+    if e.current == c:
+        e.current = NULL
+    free(c)
+
+
+cdef void end_conn(engine_core* e, oisp_conn* c, uint64_t ts, int ends) noexcept nogil:
+    """The connection is over (ends = 0: closed as it should be): what is in flight is given out."""
+    if c.flow != NULL:
+        flush_sides(e, c, ts)
+        finish_turns(e, c, ts, ends if ends else OISP_END_CUT)
+    e.shared.count.connections_closed += 1
+    drop_conn(e, c)
+
+
+# --- the list of exchanges ---
+
+
+cdef void push_turn(oisp_flow* f, oisp_turn* t) noexcept nogil:
+    t.next = NULL
+    if f.last != NULL:
+        f.last.next = t
+    else:
+        f.first = t
+    f.last = t
+    f.turns += 1
+
+
+cdef oisp_turn* shift_turn(oisp_flow* f) noexcept nogil:
+    cdef oisp_turn* t = f.first
+    f.first = t.next
+    if f.first == NULL:
+        f.last = NULL
+        f.receiving = 0
+    t.next = NULL
+    f.turns -= 1
+    return t
+
+
+cdef void drop_first(engine_core* e, oisp_flow* f, uint64_t ts, int ends) noexcept nogil:
+    """The first exchange gets no answer any more: given out as far as it is known."""
+    cdef oisp_turn* t = shift_turn(f)
+    if not t.flags & OISP_TURN_HOLE:
+        turn_response_end(&e.shared, t, ts, ends)
+    turn_free(&e.shared, t)
+
+
+cdef void end_answer(engine_core* e, oisp_flow* f, uint64_t ts, int ends) noexcept nogil:
+    """The response in progress is over; its exchange leaves the list."""
+    cdef oisp_turn* t = f.answer
+    f.answer = NULL
+    turn_response_end(&e.shared, t, ts, ends)
+    if f.answered_dead:
+        f.answered_dead = 0
+    else:
+        shift_turn(f)
+    turn_free(&e.shared, t)
+
+
+cdef void finish_turns(engine_core* e, oisp_conn* c, uint64_t ts, int ends) noexcept nogil:
+    cdef oisp_flow* f = c.flow
+    if f == NULL:
+        return
+    if f.answer != NULL:
+        end_answer(e, f, f.answer.response_last, ends)
+    while f.first != NULL:
+        drop_first(e, f, ts, ends)
+
+
+cdef oisp_turn* orphan(engine_core* e, oisp_conn* c) noexcept nogil:
+    cdef oisp_turn* t = turn_new(&e.shared, &c.origin)
+    if t != NULL:
+        t.flags |= OISP_TURN_ORPHAN
+        c.flow.answered_dead = 1
+        e.shared.count.unpaired_responses += 1
+    c.flow.answer = t
+    return t
+
+
+cdef bint is_ready(const oisp_turn* t) noexcept nogil:
+    return t != NULL and t.flags & OISP_TURN_REQUEST_DONE
+
+
+cdef bint pair(engine_core* e, oisp_conn* c, uint64_t ts, bint forced) noexcept nogil:
+    """Find the exchange that the response which begins at `ts` answers, and make it `answer`. False: it has to wait."""
+    cdef oisp_flow* f = c.flow
+    cdef oisp_turn* t = f.first
+    if t != NULL and t.flags & OISP_TURN_HOLE:
+        if ts < t.request_first:
+            return orphan(e, c) != NULL
+        if t.next == NULL or f.pipelined:  # whose answer this is cannot be known
+            if t.next == NULL and not forced:
+                return False
+            return orphan(e, c) != NULL
+        drop_first(e, f, ts, 0)
+        t = f.first
+    if t == NULL:
+        return forced and orphan(e, c) != NULL
+    if ts < t.request_first:
+        return orphan(e, c) != NULL
+    if not is_ready(t) and not forced:
+        return False
+    if f.ambiguous and t.next != NULL and t.next.request_first <= ts:
+        if orphan(e, c) != NULL:
+            drop_first(e, f, ts, OISP_END_CUT)
+        return f.answer != NULL
+    f.ambiguous = 0
+    f.answer = t
+    return True
+
+
+# --- tokens to exchanges ---
+
+
+cdef void read_head(engine_core* e, oisp_conn* c, const oisp_token* tokens, uint32_t count, oisp_head* head) noexcept nogil:
+    """tokens[0] is the start line, then fields and warnings, up to HEAD_END."""
+    cdef uint32_t i
+    cdef const oisp_token* t
+    memset(head, 0, sizeof(oisp_head))
+    head.fields = e.fields
+    head.plaintext = c.origin.plaintext
+    head.port = c.origin.port
+    if tokens.kind == OISP_TOKEN_REQUEST:
+        head.method.data, head.method.size = tokens.name, tokens.name_size
+        head.target.data, head.target.size = tokens.data, tokens.size
+    else:
+        head.status = <uint16_t> tokens.number
+    for i in range(1, count):
+        t = &tokens[i]
+        if t.kind != OISP_TOKEN_FIELD or head.fields_count >= e.shared.limits.head_fields:
+            continue
+        e.fields[head.fields_count].name.data, e.fields[head.fields_count].name.size = t.name, t.name_size
+        e.fields[head.fields_count].value.data, e.fields[head.fields_count].value.size = t.data, t.size
+        if t.name_size == 4 and head.authority.size == 0 and (t.name[0] | 32) == c"h" and (t.name[1] | 32) == c"o" \
+                and (t.name[2] | 32) == c"s" and (t.name[3] | 32) == c"t":
+            head.authority = e.fields[head.fields_count].value
+        head.fields_count += 1
+    split_absolute(head)
+
+
+cdef void split_absolute(oisp_head* head) noexcept nogil:
+    """`http://host/path` as target (RFC 9112 3.2.2): the host in it wins over the Host field."""
+    cdef uint32_t i = 0, start
+    cdef const uint8_t* d = head.target.data
+    cdef uint32_t n = head.target.size
+    if n == 0 or d[0] == c"/" or d[0] == c"*":
+        return
+    while i + 2 < n and not (d[i] == c":" and d[i + 1] == c"/" and d[i + 2] == c"/"):
+        if i > 6:
+            return
+        i += 1
+    if i + 2 >= n:
+        return
+    i += 3
+    start = i
+    while i < n and d[i] != c"/" and d[i] != c"?":
+        i += 1
+    head.authority.data, head.authority.size = d + start, i - start
+    head.target.data, head.target.size = d + i, n - i
+
+
+cdef bint is_word(const oisp_token* t, const char* word, uint32_t size) noexcept nogil:
+    return t.name_size == size and memcmp(t.name, word, size) == 0
+
+
+cdef uint32_t head_size(const oisp_tokens* tokens, uint32_t at) noexcept nogil:
+    """Tokens from the start line to HEAD_END (not counted)."""
+    cdef uint32_t n = 0
+    while at + n < tokens.count and tokens.at[at + n].kind != OISP_TOKEN_HEAD_END:
+        n += 1
+    return n
+
+
+cdef uint32_t begin_request(engine_core* e, oisp_conn* c, const oisp_tokens* tokens, uint32_t at, uint64_t ts) noexcept nogil:
+    cdef oisp_head head
+    cdef oisp_flow* f = c.flow
+    cdef uint32_t n = head_size(tokens, at)
+    cdef const oisp_token* end = &tokens.at[at + n]
+    cdef oisp_turn* t
+    if f.turns >= e.shared.limits.pipeline:
+        e.shared.count.limits += 1
+        drop_answered(e, f, ts)
+    t = turn_new(&e.shared, &c.origin)
+    if t == NULL:
+        return n
+    if f.first != NULL and not f.first.flags & OISP_TURN_HOLE:
+        f.pipelined = 1
+    push_turn(f, t)
+    f.receiving = 1
+    if is_word(&tokens.at[at], b"CONNECT", 7):
+        t.flags |= OISP_TURN_CONNECT
+    read_head(e, c, &tokens.at[at], n, &head)
+    turn_request_head(&e.shared, t, &head, end.number if end.flags == OISP_BODY_LENGTH else UINT64_MAX, ts)
+    warn(t, &tokens.at[at], n, False)
+    return n
+
+
+cdef void drop_answered(engine_core* e, oisp_flow* f, uint64_t ts) noexcept nogil:
+    """The bound on open requests is reached: the oldest is given up, and pairs need proof from here on."""
+    if f.answer == f.first and f.answer != NULL:
+        end_answer(e, f, ts, OISP_END_CUT)
+    else:
+        drop_first(e, f, ts, OISP_END_CUT)
+    f.ambiguous = 1
+
+
+cdef void warn(oisp_turn* t, const oisp_token* tokens, uint32_t count, bint response) noexcept nogil:
+    cdef uint32_t i
+    for i in range(count):
+        if tokens[i].kind == OISP_TOKEN_WARNING:
+            turn_warning(t, tokens[i].number, response)
+
+
+cdef bint take_requests(engine_core* e, oisp_conn* c, const oisp_tokens* tokens, uint64_t ts) noexcept nogil:
+    """False: the connection was dismissed."""
+    cdef uint32_t i = 0
+    cdef oisp_flow* f = c.flow
+    cdef const oisp_token* k
+    while i < tokens.count:
+        k = &tokens.at[i]
+        if k.kind == OISP_TOKEN_REQUEST:
+            i += begin_request(e, c, tokens, i, ts)
+            if f.last != NULL and f.last.verdict.evidence & OISP_EVIDENCE_NEVER and f.first == f.last and not c.origin.plaintext:
+                dismiss(e, c, OISP_DISMISSED_HOST)
+                return False
+        elif k.kind == OISP_TOKEN_UPGRADE:
+            f.side[c.requests].state = OISP_SIDE_CLOSED
+        elif f.receiving:
+            if k.kind == OISP_TOKEN_DATA:
+                turn_request_data(&e.shared, f.last, k.data, k.size, ts)
+            elif k.kind == OISP_TOKEN_GAP:
+                turn_request_gap(&e.shared, f.last, k.number)
+            elif k.kind == OISP_TOKEN_WARNING:
+                turn_warning(f.last, k.number, False)
+            elif k.kind == OISP_TOKEN_END:
+                turn_request_end(&e.shared, f.last, ts, k.flags)
+                f.receiving = 0
+        i += 1
+    return True
+
+
+cdef uint32_t begin_response(engine_core* e, oisp_conn* c, oisp_side* side, const oisp_tokens* tokens, uint32_t at,
+                             uint64_t ts) noexcept nogil:
+    cdef oisp_head head
+    cdef oisp_flow* f = c.flow
+    cdef uint32_t n = head_size(tokens, at)
+    cdef const oisp_token* end = &tokens.at[at + n]
+    cdef oisp_turn* t = f.answer
+    read_head(e, c, &tokens.at[at], n, &head)
+    if t == NULL or (100 <= head.status < 200 and head.status != 101):  # an interim answer: the final one follows
+        return n
+    if t.method.size == 4 and memcmp(t.method.data, b"HEAD", 4) == 0:
+        http1_no_body(&side.http)
+    elif t.flags & OISP_TURN_CONNECT and 200 <= head.status < 300:
+        http1_tunnel(&side.http)
+    turn_response_head(&e.shared, t, &head, end.number if end.flags == OISP_BODY_LENGTH else UINT64_MAX, ts)
+    warn(t, &tokens.at[at], n, True)
+    return n
+
+
+cdef bint take_responses(engine_core* e, oisp_conn* c, oisp_side* side, const oisp_tokens* tokens, uint64_t ts) noexcept nogil:
+    """False: the connection was dismissed."""
+    cdef uint32_t i = 0
+    cdef oisp_flow* f = c.flow
+    cdef const oisp_token* k
+    while i < tokens.count:
+        k = &tokens.at[i]
+        if k.kind == OISP_TOKEN_RESPONSE:
+            i += begin_response(e, c, side, tokens, i, ts)
+        elif k.kind == OISP_TOKEN_UPGRADE:
+            dismiss(e, c, OISP_DISMISSED_TUNNEL)
+            return False
+        elif f.answer != NULL and f.answer.flags & OISP_TURN_RESPONSE_HEAD:
+            if k.kind == OISP_TOKEN_DATA:
+                turn_response_data(&e.shared, f.answer, k.data, k.size, ts)
+            elif k.kind == OISP_TOKEN_GAP:
+                turn_response_gap(&e.shared, f.answer, k.number)
+            elif k.kind == OISP_TOKEN_WARNING:
+                turn_warning(f.answer, k.number, True)
+            elif k.kind == OISP_TOKEN_END:
+                end_answer(e, f, ts, k.flags)
+        i += 1
+    return True
+
+
+# --- one direction ---
+
+
+cdef bint keep_piece(engine_core* e, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size, uint64_t gap) noexcept nogil:
+    cdef oisp_piece piece
+    memset(&piece, 0, sizeof(piece))
+    piece.ts = ts
+    piece.gap = gap
+    piece.size = <uint32_t> size
+    if not oisp_buffer_append(&side.held, &piece, sizeof(piece)):
+        return False
+    if not oisp_buffer_append(&side.held, data, size):
+        side.held.size -= sizeof(piece)
+        return False
+    e.shared.held += sizeof(piece) + size
+    return True
+
+
+cdef void lose_framing(engine_core* e, oisp_conn* c, int direction, uint64_t lost, uint64_t ts) noexcept nogil:
+    """What comes next in this direction may begin anywhere. `lost`: bytes of a hole that are in no message."""
+    cdef oisp_flow* f = c.flow
+    cdef oisp_side* side = &f.side[direction]
+    cdef oisp_turn* t
+    http1_reset(&side.http)
+    side.state = OISP_SIDE_RESYNC
+    e.shared.count.resyncs += 1
+    if direction == c.requests:
+        if f.receiving:
+            turn_request_end(&e.shared, f.last, f.last.request_last, OISP_END_CUT)
+            f.receiving = 0
+        t = turn_new(&e.shared, &c.origin)
+        if t != NULL:
+            t.flags |= OISP_TURN_HOLE | OISP_TURN_REQUEST_DONE
+            t.request_first = ts
+            push_turn(f, t)
+    elif f.answer != NULL:
+        end_answer(e, f, f.answer.response_last, OISP_END_CUT)
+        f.ambiguous = 1
+    else:
+        if lost and is_ready(f.first) and not f.first.flags & OISP_TURN_HOLE:  # the hole begins with the head of its answer
+            turn_response_gap(&e.shared, f.first, lost)
+            drop_first(e, f, ts, OISP_END_CUT)
+        f.ambiguous = 1
+
+
+cdef void read_requests(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
+    cdef oisp_tokens tokens
+    cdef oisp_status status
+    cdef size_t used = 0
+    tokens.at = e.tokens
+    tokens.capacity = e.tokens_capacity
+    while True:
+        tokens.count = 0
+        status = http1_feed(&side.http, data, size, &tokens, &used)
+        if not take_requests(e, c, &tokens, ts):
+            return
+        data += used
+        size -= used
+        if status != OISP_OK:
+            break
+        if size == 0 and tokens.count == 0:
+            return
+        if side.state == OISP_SIDE_CLOSED:
+            return
+    if status != OISP_MORE:
+        e.shared.count.bad += 1
+        e.shared.count.resync_bytes += size
+        lose_framing(e, c, side_index(c, side), 0, ts)
+
+
+cdef int side_index(oisp_conn* c, oisp_side* side) noexcept nogil:
+    return 0 if side == &c.flow.side[0] else 1
+
+
+cdef size_t read_responses(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size,
+                           bint forced) noexcept nogil:
+    """Answers how much of it has to wait for a request. The connection may be dismissed on return."""
+    cdef oisp_tokens tokens
+    cdef oisp_status status = OISP_OK
+    cdef oisp_flow* f = c.flow
+    cdef size_t used = 0
+    tokens.at = e.tokens
+    tokens.capacity = e.tokens_capacity
+    while True:
+        if f.answer == NULL:
+            if size == 0:
+                return 0
+            if not pair(e, c, ts, forced):
+                return size
+        tokens.count = 0
+        status = http1_feed(&side.http, data, size, &tokens, &used)
+        if not take_responses(e, c, side, &tokens, ts):
+            return 0
+        data += used
+        size -= used
+        if status != OISP_OK:
+            break
+        if size == 0 and tokens.count == 0:
+            if f.answer != NULL and http1_idle(&side.http) and not f.answer.flags & OISP_TURN_RESPONSE_HEAD:
+                unpair(e, f)
+            return 0
+    if status != OISP_MORE:
+        e.shared.count.bad += 1
+        e.shared.count.resync_bytes += size
+        lose_framing(e, c, side_index(c, side), 0, ts)
+    return 0
+
+
+cdef void unpair(engine_core* e, oisp_flow* f) noexcept nogil:
+    """Only an interim answer (or blank lines) was read: the pair is made again when the final one begins."""
+    if f.answered_dead:
+        turn_free(&e.shared, f.answer)
+        f.answered_dead = 0
+    f.answer = NULL
+
+
+cdef void take_held(engine_core* e, oisp_conn* c, bint forced) noexcept nogil:
+    """Read the responses that waited, as far as they have a request now."""
+    cdef oisp_side* side
+    cdef oisp_piece piece
+    cdef uint32_t at = 0
+    cdef size_t rest = 0
+    if c.flow == NULL or c.requests == REQUESTS_UNKNOWN:
+        return
+    side = &c.flow.side[1 - c.requests]
+    if side.held.size == 0 or side.state != OISP_SIDE_HTTP1:
+        return
+    while c.flow != NULL and at < side.held.size and side.state == OISP_SIDE_HTTP1:
+        memcpy(&piece, side.held.data + at, sizeof(piece))
+        at += sizeof(piece)
+        if piece.gap:
+            gap_in_side(e, c, side, 1 - c.requests, piece.gap, piece.ts)
+            continue
+        rest = read_responses(e, c, side, piece.ts, side.held.data + at, piece.size, forced)
+        at += piece.size
+        if c.flow != NULL and rest:
+            at -= <uint32_t> rest + <uint32_t> sizeof(piece)
+            piece.size = <uint32_t> rest
+            memcpy(side.held.data + at, &piece, sizeof(piece))
+            break
+    if c.flow == NULL:
+        return
+    e.shared.held -= at
+    memmove(side.held.data, side.held.data + at, side.held.size - at)
+    side.held.size -= at
+    if side.held.size == 0:
+        oisp_buffer_free(&side.held)
+
+
+cdef void feed_responses(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
+    cdef size_t rest = size
+    if side.held.size == 0:
+        rest = read_responses(e, c, side, ts, data, size, False)
+    if rest == 0 or c.flow == NULL:
+        return
+    if side.held.size + rest > HELD_MAX or not keep_piece(e, side, ts, data + size - rest, rest, 0):
+        e.shared.count.limits += 1
+        take_held(e, c, True)
+        if c.flow != NULL and side.state == OISP_SIDE_HTTP1:
+            read_responses(e, c, side, ts, data + size - rest, rest, True)
+
+
+cdef void resync(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
+    """A segment that begins with a whole valid head is a boundary at once. One that might become one waits."""
+    cdef oisp_status status
+    cdef const uint8_t* from_data = data
+    cdef size_t from_size = size
+    cdef bint waited = side.held.size > 0
+    if waited:
+        if not oisp_buffer_append(&side.held, data, size):
+            return
+        e.shared.held += size
+        from_data, from_size = side.held.data, side.held.size
+    status = http1_probe(side.role, from_data, from_size)
+    if status == OISP_MORE and from_size < e.shared.limits.head_bytes:
+        if not waited and oisp_buffer_append(&side.held, data, size):
+            e.shared.held += size
+        return
+    if status != OISP_OK and waited:
+        e.shared.count.resync_bytes += from_size - size
+        drop_held(e, side)
+        resync(e, c, side, ts, data, size)
+        return
+    if status != OISP_OK:
+        e.shared.count.resync_bytes += size
+        c.skipped += <uint32_t> size
+        if c.skipped > RESYNC_MAX and c.flow.first == NULL and c.flow.answer == NULL:
+            dismiss(e, c, OISP_DISMISSED_PROTOCOL)
+        return
+    begin_again(e, c, side, ts, from_data, from_size)
+
+
+cdef void begin_again(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
+    """A boundary was found at data[0]; it may lie in side.held."""
+    cdef oisp_buffer held = side.held
+    memset(&side.held, 0, sizeof(held))
+    e.shared.held -= held.size
+    side.state = OISP_SIDE_HTTP1
+    side.http.offset = side.offset - size
+    if side.role == OISP_TOKEN_REQUEST:
+        read_requests(e, c, side, ts, data, size)
+        take_held(e, c, False)
+    else:
+        feed_responses(e, c, side, ts, data, size)
+    oisp_buffer_free(&held)
+
+
+cdef void drop_held(engine_core* e, oisp_side* side) noexcept nogil:
+    e.shared.held -= side.held.size
+    oisp_buffer_free(&side.held)
+
+
+cdef void first_bytes(engine_core* e, oisp_conn* c, int direction, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
+    """What protocol is it, and who asks? Bytes wait here until that is known (raw in `held`, without piece heads)."""
+    cdef oisp_side* side = &c.flow.side[direction]
+    cdef oisp_buffer held
+    cdef int answer
+    cdef bint alone = side.held.size == 0
+    if not alone:
+        if not oisp_buffer_append(&side.held, data, size):
+            return
+        e.shared.held += size
+        data, size = side.held.data, side.held.size
+    answer = sniff(data, size)
+    if answer == OISP_SNIFF_MORE and size < SNIFF_MAX:
+        if alone and oisp_buffer_append(&side.held, data, size):
+            e.shared.held += size
+        return
+    held = side.held
+    memset(&side.held, 0, sizeof(held))
+    e.shared.held -= held.size
+    decided(e, c, direction, ts, data, size, answer)
+    oisp_buffer_free(&held)
+
+
+cdef void decided(engine_core* e, oisp_conn* c, int direction, uint64_t ts, const uint8_t* data, size_t size, int answer) noexcept nogil:
+    cdef oisp_side* side = &c.flow.side[direction]
+    if answer == OISP_SNIFF_HTTP1_REQUEST and c.requests == REQUESTS_UNKNOWN:
+        set_roles(e, c, direction)
+    elif answer == OISP_SNIFF_HTTP1_RESPONSE and c.requests == REQUESTS_UNKNOWN:
+        set_roles(e, c, 1 - direction)
+    if c.requests != REQUESTS_UNKNOWN and answer == (OISP_SNIFF_HTTP1_REQUEST if direction == c.requests else OISP_SNIFF_HTTP1_RESPONSE):
+        side.state = OISP_SIDE_HTTP1
+        if side.role == OISP_TOKEN_REQUEST:
+            read_requests(e, c, side, ts, data, size)
+            take_held(e, c, False)
+        else:
+            feed_responses(e, c, side, ts, data, size)
+        return
+    e.shared.count.resync_bytes += size
+    if not c.origin.midway and side.offset == size:
+        dismiss(e, c, OISP_DISMISSED_PROTOCOL)
+    elif c.requests != REQUESTS_UNKNOWN:  # the next segment may begin a message
+        side.state = OISP_SIDE_RESYNC
+        e.shared.count.resyncs += 1
+
+
+cdef void gap_in_side(engine_core* e, oisp_conn* c, oisp_side* side, int direction, uint64_t size, uint64_t ts) noexcept nogil:
+    """A hole where reading stands."""
+    cdef oisp_tokens tokens
+    cdef oisp_status status
+    tokens.at = e.tokens
+    tokens.capacity = e.tokens_capacity
+    tokens.count = 0
+    if side.state == OISP_SIDE_RESYNC or side.state == OISP_SIDE_NEW:
+        drop_held(e, side)
+        return
+    if side.state != OISP_SIDE_HTTP1:
+        return
+    status = OISP_BAD
+    if size != ANY:
+        status = http1_gap(&side.http, size, &tokens)
+        size = lost_outside(&tokens, size)
+    else:
+        size = 0
+    if direction == c.requests:
+        if not take_requests(e, c, &tokens, ts):
+            return
+    elif not take_responses(e, c, side, &tokens, ts):
+        return
+    if status != OISP_OK:
+        if direction == c.requests and c.flow.receiving:
+            turn_request_gap(&e.shared, c.flow.last, size)
+            size = 0
+        elif direction != c.requests and c.flow.answer != NULL and c.flow.answer.flags & OISP_TURN_RESPONSE_HEAD:
+            turn_response_gap(&e.shared, c.flow.answer, size)
+            size = 0
+        lose_framing(e, c, direction, size, ts)
+
+
+cdef uint64_t lost_outside(const oisp_tokens* tokens, uint64_t size) noexcept nogil:
+    """Bytes of a hole that no GAP token accounts for."""
+    cdef uint32_t i
+    for i in range(tokens.count):
+        if tokens.at[i].kind == OISP_TOKEN_GAP:
+            size -= tokens.at[i].number if tokens.at[i].number < size else size
+    return size
+
+
+cdef void hole(engine_core* e, oisp_conn* c, int direction, uint64_t size, uint64_t ts) noexcept nogil:
+    """`size` bytes of this direction never came (0: an unknown number)."""
+    cdef oisp_side* side
+    e.shared.count.lost_bytes += size
+    if c.flow == NULL:
+        return
+    side = &c.flow.side[direction]
+    side.offset += size
+    if c.requests != REQUESTS_UNKNOWN and direction != c.requests and side.state == OISP_SIDE_HTTP1 and side.held.size:
+        keep_piece(e, side, ts, NULL, 0, size if size else ANY)
+        return
+    gap_in_side(e, c, side, direction, size if size else ANY, ts)
+    if direction == c.requests:
+        take_held(e, c, False)
+
+
+cdef void take_bytes(engine_core* e, oisp_conn* c, int direction, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
+    cdef oisp_side* side = &c.flow.side[direction]
+    side.offset += size
+    if side.state == OISP_SIDE_HTTP1:
+        if side.role == OISP_TOKEN_REQUEST:
+            read_requests(e, c, side, ts, data, size)
+            if c.flow != NULL and c.flow.side[1 - direction].held.size:
+                take_held(e, c, False)
+        else:
+            feed_responses(e, c, side, ts, data, size)
+    elif side.state == OISP_SIDE_NEW:
+        first_bytes(e, c, direction, ts, data, size)
+    elif side.state == OISP_SIDE_RESYNC:
+        resync(e, c, side, ts, data, size)
+
+
+cdef void take_piece(engine_core* e, oisp_conn* c, int direction, uint64_t ts, const uint8_t* data, size_t size,
+                     uint64_t offset) noexcept nogil:
+    """One run of bytes, at its offset if the producer has offsets."""
+    cdef oisp_flow* f
+    cdef uint64_t known
+    e.shared.count.segments += 1
+    e.shared.count.bytes[direction] += size
+    if ts > c.ts_last:
+        c.ts_last = ts
+    if ts > e.now:
+        e.now = ts
+    use_conn(e, c)
+    f = open_flow(e, c)
+    if f == NULL:
+        c.spared += size
+        e.shared.count.dismissed_bytes += size
+        return
+    if offset != UINT64_MAX:
+        c.origin.no_offsets = 0
+        known = f.side[direction].offset
+        if offset > known:
+            hole(e, c, direction, offset - known, ts)
+        elif offset < known:
+            known = known - offset if known - offset < size else size
+            e.shared.count.repeated_bytes += known
+            data += known
+            size -= known
+    if size and c.flow != NULL:
+        take_bytes(e, c, direction, ts, data, size)
+    elif size:
+        c.spared += size
+        e.shared.count.dismissed_bytes += size
+
+
+cdef void flush_sides(engine_core* e, oisp_conn* c, uint64_t ts) noexcept nogil:
+    """The connection ended: what waits is read, and the parsers learn of the end."""
+    cdef oisp_tokens tokens
+    cdef oisp_side* side
+    tokens.at = e.tokens
+    tokens.capacity = e.tokens_capacity
+    if c.requests == REQUESTS_UNKNOWN:
+        return
+    side = &c.flow.side[c.requests]
+    tokens.count = 0
+    if side.state == OISP_SIDE_HTTP1 and http1_finish(&side.http, &tokens) == OISP_OK:
+        if not take_requests(e, c, &tokens, c.flow.last.request_last if c.flow.last != NULL else ts):
+            return
+    take_held(e, c, True)
+    if c.flow == NULL:
+        return
+    side = &c.flow.side[1 - c.requests]
+    tokens.count = 0
+    if side.state == OISP_SIDE_HTTP1 and http1_finish(&side.http, &tokens) == OISP_OK:
+        take_responses(e, c, side, &tokens, c.flow.answer.response_last if c.flow.answer != NULL else ts)
+
+
+# --- records ---
+
+
+cdef void take_data(engine_core* e, const oisp_record_data* r) noexcept nogil:
+    cdef oisp_conn* c
+    cdef uint64_t ts = e.clock_base_ns + (r.ts_enter if r.direction == OISP_WRITE else r.ts_return)
+    if r.direction > 1 or r.header_size < sizeof(oisp_record_data) or \
+            <uint64_t> r.header_size + r.captured > r.head.size:
+        e.shared.count.records_unknown += 1
+        return
+    c = make_conn(e, r.conn)
+    if c == NULL:
+        return
+    set_origin(c, r.head.flags)
+    e.current = c
+    take_piece(e, c, r.direction, ts, <const uint8_t*> r + r.header_size, r.captured, r.offset)
+    e.current = NULL
+
+
+cdef void set_origin(oisp_conn* c, uint16_t flags) noexcept nogil:
+    c.origin.plaintext = (flags & OISP_RECORD_PLAINTEXT) != 0
+    c.origin.content_source = OISP_CONTENT_SOURCE_PLAINTEXT_CAPTURE if c.origin.plaintext else OISP_CONTENT_SOURCE_TLS_BOUNDARY
+    c.origin.attribution = OISP_PROCESS_ATTRIBUTION_DIRECT
+    if flags & OISP_RECORD_MIDWAY and c.flow == NULL:
+        c.origin.midway = 1
+
+
+cdef void take_close(engine_core* e, const oisp_record_conn* r) noexcept nogil:
+    """What the handle moved beyond what came here is a hole at the end."""
+    cdef oisp_conn* c = find_conn(e, r.conn)
+    cdef int i
+    cdef uint64_t ts = e.clock_base_ns + r.ts
+    e.shared.count.kernel_lost_bytes += r.lost[0] + r.lost[1]
+    if c == NULL:
+        return
+    for i in range(2):
+        if c.flow != NULL and r.bytes[i] > c.flow.side[i].offset:
+            hole(e, c, i, r.bytes[i] - c.flow.side[i].offset, ts)
+    end_conn(e, c, ts, 0)
+
+
+cdef void take_address(engine_core* e, const oisp_record_address* r) noexcept nogil:
+    cdef oisp_conn* c = make_conn(e, r.conn)
+    if c != NULL:
+        c.origin.port = r.local_port if c.requests == OISP_READ else r.remote_port
+
+
+cdef void take_record(engine_core* e, const oisp_record* r) noexcept nogil:
+    cdef oisp_conn* c
+    e.shared.count.records += 1
+    if r.kind == OISP_RECORD_DATA and r.size >= sizeof(oisp_record_data):
+        take_data(e, <const oisp_record_data*> r)
+    elif r.kind == OISP_RECORD_OPEN and r.size >= sizeof(oisp_record_conn):
+        c = make_conn(e, (<const oisp_record_conn*> r).conn)
+        if c != NULL:
+            set_origin(c, r.flags)
+            use_conn(e, c)
+    elif r.kind == OISP_RECORD_CLOSE and r.size >= sizeof(oisp_record_conn):
+        take_close(e, <const oisp_record_conn*> r)
+    elif r.kind == OISP_RECORD_ADDRESS and r.size >= sizeof(oisp_record_address):
+        take_address(e, <const oisp_record_address*> r)
+    elif r.kind == OISP_RECORD_LOST and r.size >= sizeof(oisp_record_lost):
+        e.shared.count.kernel_lost_records += (<const oisp_record_lost*> r).records
+        e.shared.count.kernel_lost_bytes += (<const oisp_record_lost*> r).bytes[0] + (<const oisp_record_lost*> r).bytes[1]
+    elif r.kind == OISP_RECORD_CONTEXT and r.size >= sizeof(oisp_record_context):
+        take_context(e, <const oisp_record_context*> r)
+    elif r.kind != OISP_RECORD_PROCESS:
+        e.shared.count.records_unknown += 1
+
+
+cdef void take_context(engine_core* e, const oisp_record_context* r) noexcept nogil:
+    """Of a recording: written by the sensor, checked all the same (see Engine.feed_packed)."""
+    cdef oisp_conn* c
+    if sizeof(oisp_record_context) + <uint64_t> r.member_size > r.head.size:
+        e.shared.count.records_unknown += 1
+        return
+    c = make_conn(e, r.conn)
+    if c != NULL:
+        put_context(c, <const uint8_t*> r + sizeof(oisp_record_context), r.member_size, 2)
+
+
+cdef bint put_context(oisp_conn* c, const uint8_t* data, uint32_t size, int has_source) noexcept nogil:
+    """has_source: 2 = look for it."""
+    c.origin.context.size = 0
+    if not oisp_buffer_append(&c.origin.context, data, size):
+        return False
+    c.origin.context_has_source = <uint8_t> (find_source(data, size) if has_source == 2 else has_source)
+    return True
+
+
+cdef bint find_source(const uint8_t* data, uint32_t size) noexcept nogil:
+    """A member `source` at the top level of ready-encoded members."""
+    cdef uint32_t i = 0
+    cdef int depth = 0
+    cdef bint inside = False
+    while i < size:
+        if inside:
+            if data[i] == c"\\":
+                i += 1
+            elif data[i] == c'"':
+                inside = False
+        elif data[i] == c'"':
+            if depth == 0 and size - i > 9 and memcmp(data + i, b'"source":', 9) == 0:
+                return True
+            inside = True
+        elif data[i] == c"{" or data[i] == c"[":
+            depth += 1
+        elif data[i] == c"}" or data[i] == c"]":
+            depth -= 1
+        i += 1
+    return False
+
+
+# --- time ---
+
+
+cdef void advance_core(engine_core* e, uint64_t now) noexcept nogil:
+    """Responses whose request never showed up are not waited for any longer."""
+    cdef oisp_conn* c = e.newest
+    cdef oisp_conn* after
+    if now > e.now:
+        e.now = now
+    while c != NULL:
+        after = c.older
+        if c.flow != NULL and c.requests != REQUESTS_UNKNOWN and c.ts_last + <uint64_t> WAIT_SECONDS * SECOND < e.now \
+                and c.flow.side[1 - c.requests].held.size and not c.flow.receiving:
+            take_held(e, c, True)
+        c = after
+
+
+# --- the core as a whole ---
+
+
+cdef bint core_is_full(engine_core* e) noexcept nogil:
+    return e.shared.writer.out.size >= e.shared.writer.out_max
+
+
+cdef void core_free(engine_core* e) noexcept nogil:
+    """Also of a core that was never, or only half, set up."""
+    while e.newest != NULL:
+        drop_conn(e, e.newest)
+    oisp_table_free(&e.conns)
+    shared_free(&e.shared)
+    writer_free(&e.shared.writer)
+    free(e.tokens)
+    free(e.fields)

@@ -1,0 +1,857 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One exchange in flight: the request's head is matched, its body decoded, its event written; then the same of the response.
+
+This is the border `oisp_message` of the design: what comes in is already framed (head, body pieces, holes, end), whoever
+framed it; what goes out are lines in the writer. It knows no connection, no protocol, no clock, and holds no lock.
+
+An exchange may be AI (decoded as it comes), undecided (held, bounded, until its body or the response's head decides) or not
+(its bytes are counted by the caller and dropped here). Emission is in causal order: results of earlier calls, the request,
+then chunks, the response, and the calls that it asks for.
+"""
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+
+from oisp_core.decode.decoder cimport (
+    OISP_FRAMING_NONE, OISP_FRAMING_SSE, decode_event, decode_finish, decode_request, decode_response, dialect_framing,
+    dialect_name, exchange_free, exchange_new, exchange_reset, oisp_dialects,
+)
+from oisp_core.encode.writer cimport (
+    encode_chunk, encode_embedding, encode_request, encode_response, encode_tool_call, encode_tool_result, writer_ulid,
+)
+from oisp_core.match.rules cimport match_provider_id, match_request, match_request_body, match_response, oisp_rules
+from oisp_core.reassemble.sse cimport oisp_sse, sse_feed, sse_finish, sse_free, sse_gap, sse_init, sse_reset
+from oisp_core.types cimport (
+    OISP_ABSENT, OISP_EVIDENCE_BODY, OISP_EVIDENCE_HEADER, OISP_EVIDENCE_HOST, OISP_EVIDENCE_KEY, OISP_EVIDENCE_MODEL,
+    OISP_EVIDENCE_PATH, OISP_EVIDENCE_RESPONSE, OISP_KIND_EMBEDDING, OISP_KIND_MCP, OISP_KIND_RAG, OISP_LIMIT, OISP_OK,
+    OISP_TEXT_NONE, OISP_TOKEN_EVENT, OISP_TOKEN_GAP, OISP_VERDICT_AI, OISP_VERDICT_NONE, OISP_VERDICT_UNDECIDED,
+    OISP_WARNING_CONFLICTING_LENGTH, OISP_X_ERROR, OISP_X_LIMIT, OISP_X_REQUEST_BAD, OISP_X_REQUEST_CUT,
+    OISP_X_RESPONSE_BAD, OISP_X_RESPONSE_CUT, OISP_X_STREAMED, OISP_X_TERMINAL, oisp_buffer, oisp_buffer_append,
+    oisp_buffer_free, oisp_buffer_reserve, oisp_buffer_wipe, oisp_call, oisp_exchange, oisp_facts, oisp_field, oisp_head,
+    oisp_slice, oisp_status, oisp_text, oisp_text_data, oisp_token, oisp_tokens, oisp_tool_answer, oisp_ulid, oisp_verdict,
+    oisp_wipe,
+)
+
+
+cdef extern from "oisp/confidence.h" nogil:
+    uint64_t REASON_TLS "OISP_REASON_BIT(TLS_BOUNDARY_CAPTURE)"
+    uint64_t REASON_PLAINTEXT "OISP_REASON_BIT(PLAINTEXT_CAPTURE)"
+    uint64_t REASON_HOST "OISP_REASON_BIT(HOST_MATCH)"
+    uint64_t REASON_PATH "OISP_REASON_BIT(PATH_MATCH)"
+    uint64_t REASON_HEADER "OISP_REASON_BIT(HEADER_MATCH)"
+    uint64_t REASON_KEY "OISP_REASON_BIT(KEY_SHAPE)"
+    uint64_t REASON_BODY "OISP_REASON_BIT(BODY_SHAPE)"
+    uint64_t REASON_RESPONSE "OISP_REASON_BIT(RESPONSE_SHAPE)"
+    uint64_t REASON_MODEL "OISP_REASON_BIT(MODEL_IN_PAYLOAD)"
+    uint64_t REASON_UNKNOWN_HOST "OISP_REASON_BIT(UNKNOWN_HOST)"
+    uint64_t REASON_MIDWAY "OISP_REASON_BIT(JOINED_MIDWAY)"
+    uint64_t REASON_REQUEST_LOST "OISP_REASON_BIT(REQUEST_BYTES_LOST)"
+    uint64_t REASON_RESPONSE_LOST "OISP_REASON_BIT(RESPONSE_BYTES_LOST)"
+    uint64_t REASON_REQUEST_TRUNCATED "OISP_REASON_BIT(REQUEST_TRUNCATED)"
+    uint64_t REASON_RESPONSE_TRUNCATED "OISP_REASON_BIT(RESPONSE_TRUNCATED)"
+    uint64_t REASON_REQUEST_UNREADABLE "OISP_REASON_BIT(REQUEST_UNREADABLE)"
+    uint64_t REASON_RESPONSE_UNREADABLE "OISP_REASON_BIT(RESPONSE_UNREADABLE)"
+    uint64_t REASON_UNPAIRED_REQUEST "OISP_REASON_BIT(UNPAIRED_REQUEST)"
+    uint64_t REASON_UNPAIRED_RESPONSE "OISP_REASON_BIT(UNPAIRED_RESPONSE)"
+    uint64_t REASON_IN_FLIGHT "OISP_REASON_BIT(IN_FLIGHT)"
+    uint64_t REASON_LIMIT "OISP_REASON_BIT(LIMIT_REACHED)"
+    uint64_t REASON_SMUGGLING "OISP_REASON_BIT(SMUGGLING_SUSPECTED)"
+    uint64_t REASON_LENIENT "OISP_REASON_BIT(LENIENT_FRAMING)"
+    uint64_t REASON_ENCODING "OISP_REASON_BIT(ENCODING_UNREADABLE)"
+    uint64_t REASON_BY_ORDER "OISP_REASON_BIT(RESULT_MATCHED_BY_ORDER)"
+    uint64_t REASON_UNTERMINATED "OISP_REASON_BIT(STREAM_UNTERMINATED)"
+    uint64_t REASON_ERROR_IN_STREAM "OISP_REASON_BIT(ERROR_IN_STREAM)"
+    uint64_t MISSING_MODEL "OISP_MISSING_BIT(MODEL)"
+    uint64_t MISSING_PROVIDER "OISP_MISSING_BIT(PROVIDER)"
+    uint64_t MISSING_MESSAGES "OISP_MISSING_BIT(MESSAGES)"
+    uint64_t MISSING_RESPONSE "OISP_MISSING_BIT(RESPONSE)"
+    uint64_t MISSING_REQUEST "OISP_MISSING_BIT(REQUEST)"
+    uint64_t MISSING_PARENT "OISP_MISSING_BIT(PARENT)"
+    uint64_t MISSING_CONTENT "OISP_MISSING_BIT(CONTENT)"
+    uint64_t MISSING_CALL_ID "OISP_MISSING_BIT(CALL_ID)"
+
+cdef extern from "oisp/contract.h" nogil:
+    enum:
+        OISP_LEVEL_HIGH
+        OISP_LEVEL_MEDIUM
+        OISP_LEVEL_LOW
+        OISP_LEVEL_INFERRED
+        OISP_COMPLETENESS_PARTIAL
+        OISP_DETECTION_METHOD_KNOWN_ENDPOINT
+        OISP_CONTENT_SOURCE_TLS_BOUNDARY
+
+# How much of an undecided request's body is shown to the matcher: body keys of every dialect stand in the first KiBs.
+cdef enum:
+    LOOK_BYTES = 4096
+    EVENT_TOKENS = 64
+    POOL = 16
+    ARENA_KEPT = 1 << 20  # a larger arena is given back instead of kept for the next exchange
+
+
+# --- what the engine shares among its exchanges ---
+
+
+cdef int links_init(oisp_links* l, uint32_t size) noexcept nogil:
+    memset(l, 0, sizeof(oisp_links))
+    l.ring = <oisp_link*> calloc(size, sizeof(oisp_link))
+    l.size = size
+    return l.ring != NULL
+
+
+cdef void links_free(oisp_links* l) noexcept nogil:
+    oisp_table_free(&l.map)
+    if l.ring != NULL:
+        oisp_wipe(l.ring, l.size * sizeof(oisp_link))
+    free(l.ring)
+    l.ring = NULL
+
+
+cdef oisp_link* links_put(oisp_links* l, uint64_t key) noexcept nogil:
+    """The link of that key, new or overwritten; the oldest one makes room. NULL without memory."""
+    cdef oisp_link* link = <oisp_link*> oisp_table_get(&l.map, key)
+    if link != NULL:
+        return link
+    link = &l.ring[l.next]
+    l.next = l.next + 1 if l.next + 1 < l.size else 0
+    if link.used:
+        oisp_table_remove(&l.map, link.key)
+    memset(link, 0, sizeof(oisp_link))
+    if not oisp_table_put(&l.map, key, link):
+        return NULL
+    link.key = key
+    link.used = 1
+    return link
+
+
+cdef int shared_init(oisp_shared* s) noexcept nogil:
+    return links_init(&s.calls, s.limits.linked_calls) and links_init(&s.results, s.limits.linked_calls)
+
+
+cdef void shared_free(oisp_shared* s) noexcept nogil:
+    cdef oisp_turn* t
+    while s.turns != NULL:
+        t = s.turns
+        s.turns = t.next
+        oisp_buffer_free(&t.strings)
+        oisp_buffer_free(&t.requests)
+        oisp_buffer_free(&t.responses)
+        oisp_buffer_free(&t.type)
+        free(t)
+    while s.exchanges_free:
+        s.exchanges_free -= 1
+        exchange_free(s.exchanges[s.exchanges_free])
+    while s.readers_free:
+        s.readers_free -= 1
+        sse_free(s.readers[s.readers_free])
+        free(s.readers[s.readers_free])
+    links_free(&s.calls)
+    links_free(&s.results)
+
+
+cdef bint take_exchange(oisp_shared* s, oisp_turn* t) noexcept nogil:
+    if t.x == NULL:
+        if s.exchanges_free:
+            s.exchanges_free -= 1
+            t.x = s.exchanges[s.exchanges_free]
+        else:
+            t.x = exchange_new(&s.limits)
+    if t.x == NULL:
+        return False
+    t.x.dialect = t.verdict.dialect
+    return True
+
+
+cdef void give_exchange(oisp_shared* s, oisp_turn* t) noexcept nogil:
+    if t.x == NULL:
+        return
+    exchange_reset(t.x)
+    if s.exchanges_free < POOL and t.x.arena.capacity <= ARENA_KEPT:
+        s.exchanges[s.exchanges_free] = t.x
+        s.exchanges_free += 1
+    else:
+        exchange_free(t.x)
+    t.x = NULL
+
+
+cdef void give_reader(oisp_shared* s, oisp_turn* t) noexcept nogil:
+    if t.sse == NULL:
+        return
+    sse_reset(t.sse)
+    if s.readers_free < POOL:
+        s.readers[s.readers_free] = t.sse
+        s.readers_free += 1
+    else:
+        sse_free(t.sse)
+        free(t.sse)
+    t.sse = NULL
+
+
+cdef void drop_body(oisp_shared* s, oisp_buffer* b) noexcept nogil:
+    s.held -= b.size
+    if b.capacity > ARENA_KEPT:
+        oisp_buffer_free(b)
+    else:
+        oisp_buffer_wipe(b)
+
+
+cdef oisp_turn* turn_new(oisp_shared* s, const oisp_origin* origin) noexcept nogil:
+    cdef oisp_turn* t = s.turns
+    cdef oisp_buffer strings, requests, responses, kind
+    if t != NULL:
+        s.turns = t.next
+        strings, requests, responses, kind = t.strings, t.requests, t.responses, t.type
+        memset(t, 0, sizeof(oisp_turn))
+        t.strings, t.requests, t.responses, t.type = strings, requests, responses, kind
+    else:
+        t = <oisp_turn*> calloc(1, sizeof(oisp_turn))
+        if t == NULL:
+            return NULL
+    t.origin = origin
+    t.request_length = t.response_length = <uint64_t> -1
+    return t
+
+
+cdef void turn_free(oisp_shared* s, oisp_turn* t) noexcept nogil:
+    if t == NULL:
+        return
+    give_exchange(s, t)
+    give_reader(s, t)
+    oisp_buffer_wipe(&t.strings)
+    drop_body(s, &t.requests)
+    drop_body(s, &t.responses)
+    t.next = s.turns
+    s.turns = t
+
+
+# --- facts: what an event says besides the exchange ---
+
+
+cdef void set_level(oisp_turn* t, oisp_facts* f) noexcept nogil:
+    """oisp-v0.1: domain + path + model: high; domain + path: medium; domain: low; no known host: path + body + model:
+    medium; less: inferred."""
+    cdef uint16_t e = t.verdict.evidence
+    cdef bint model = (e & OISP_EVIDENCE_MODEL) != 0
+    if e & OISP_EVIDENCE_HOST:
+        if e & OISP_EVIDENCE_PATH:
+            f.confidence.level = OISP_LEVEL_HIGH if model else OISP_LEVEL_MEDIUM
+        else:
+            f.confidence.level = OISP_LEVEL_LOW
+    elif e & OISP_EVIDENCE_PATH and e & (OISP_EVIDENCE_BODY | OISP_EVIDENCE_RESPONSE) and model:
+        f.confidence.level = OISP_LEVEL_MEDIUM
+    else:
+        f.confidence.level = OISP_LEVEL_INFERRED
+
+
+cdef uint64_t evidence_reasons(const oisp_turn* t) noexcept nogil:
+    cdef uint16_t e = t.verdict.evidence
+    cdef uint64_t reasons = 0
+    if t.origin.content_source == OISP_CONTENT_SOURCE_TLS_BOUNDARY:
+        reasons |= REASON_TLS
+    elif t.origin.content_source:
+        reasons |= REASON_PLAINTEXT
+    if t.origin.midway:
+        reasons |= REASON_MIDWAY
+    reasons |= REASON_HOST if e & OISP_EVIDENCE_HOST else REASON_UNKNOWN_HOST
+    if e & OISP_EVIDENCE_PATH:
+        reasons |= REASON_PATH
+    if e & OISP_EVIDENCE_HEADER:
+        reasons |= REASON_HEADER
+    if e & OISP_EVIDENCE_KEY:
+        reasons |= REASON_KEY
+    if e & OISP_EVIDENCE_BODY:
+        reasons |= REASON_BODY
+    if e & OISP_EVIDENCE_RESPONSE:
+        reasons |= REASON_RESPONSE
+    if e & OISP_EVIDENCE_MODEL:
+        reasons |= REASON_MODEL
+    return reasons
+
+
+cdef void set_facts(oisp_shared* s, oisp_turn* t, const oisp_confidence* confidence, oisp_facts* f,
+                    uint64_t ts) noexcept nogil:
+    memset(f, 0, sizeof(oisp_facts))
+    f.ts_ns = ts
+    f.request_event = t.request_event
+    f.response_event = t.response_event
+    f.request_id = t.request_event
+    if t.request_event.text[0] == 0:
+        f.request_id = t.response_event
+    f.context.data = t.origin.context.data
+    f.context.size = t.origin.context.size
+    f.context_has_source = t.origin.context_has_source
+    f.verdict = &t.verdict
+    f.provider_id = match_provider_id(<const oisp_rules*> s.rules, t.verdict.provider)
+    f.dialect = dialect_name(<const oisp_dialects*> s.dialects, t.verdict.dialect)
+    if t.origin.plaintext:
+        f.scheme.data, f.scheme.size = b"http", 4
+    else:
+        f.scheme.data, f.scheme.size = b"https", 5
+    f.authority = t.authority if t.authority.size else t.sni
+    f.path = t.target
+    f.method = t.method
+    f.latency_ns = f.first_token_ns = OISP_ABSENT
+    f.status = t.status
+    f.confidence = confidence[0]
+    f.confidence.detection_method = t.verdict.method
+    f.confidence.content_source = t.origin.content_source
+    f.confidence.process_attribution = t.origin.attribution
+    f.confidence.reasons |= evidence_reasons(t)
+    if t.verdict.provider == 0:
+        f.confidence.missing |= MISSING_PROVIDER
+    set_level(t, f)
+
+
+cdef void written(oisp_shared* s, oisp_status status) noexcept nogil:
+    if status == OISP_OK:
+        s.count.events += 1
+    else:
+        s.count.events_lost += 1
+
+
+# --- tool calls and their results ---
+
+
+cdef uint64_t text_key(oisp_shared* s, const oisp_exchange* x, const oisp_text* t, uint64_t salt) noexcept nogil:
+    cdef uint64_t key[2]
+    key[0] = s.hash_key[0] ^ salt
+    key[1] = s.hash_key[1]
+    return oisp_hash(key, oisp_text_data(x, t), t.size)
+
+
+cdef void remember_call(oisp_shared* s, const oisp_exchange* x, const oisp_call* call, const oisp_ulid* event) noexcept nogil:
+    """By its id; by its name too, for results that have no id."""
+    cdef oisp_link* link
+    cdef uint32_t size = call.name.size if call.name.size <= 64 else 0  # a name that does not fit is not remembered
+    if call.id.size:
+        link = links_put(&s.calls, text_key(s, x, &call.id, 0))
+        if link != NULL:
+            link.event = event[0]
+            link.name_size = <uint8_t> size
+            if size:
+                memcpy(link.name, oisp_text_data(x, &call.name), size)
+    if call.name.size:
+        link = links_put(&s.calls, text_key(s, x, &call.name, 1))
+        if link != NULL:
+            link.event = event[0]
+
+
+cdef const oisp_call* history_call(const oisp_exchange* x, const oisp_tool_answer* answer) noexcept nogil:
+    cdef uint32_t i
+    cdef const oisp_call* call
+    for i in range(x.history_count):
+        call = &x.history[x.history_count - 1 - i]
+        if call.id.size == answer.call_id.size and call.id.size and same_text(x, &call.id, &answer.call_id):
+            return call
+    return NULL
+
+
+cdef bint same_text(const oisp_exchange* x, const oisp_text* a, const oisp_text* b) noexcept nogil:
+    cdef uint32_t i
+    cdef const uint8_t* p = oisp_text_data(x, a)
+    cdef const uint8_t* q = oisp_text_data(x, b)
+    for i in range(a.size):
+        if p[i] != q[i]:
+            return False
+    return True
+
+
+cdef void emit_result(oisp_shared* s, oisp_turn* t, const oisp_tool_answer* answer, oisp_facts* f, uint64_t order) noexcept nogil:
+    """Once, though every later request repeats it; told apart by id (or name and place) and text."""
+    cdef oisp_exchange* x = t.x
+    cdef oisp_link* call = NULL
+    cdef const oisp_call* past
+    cdef uint64_t missing = f.confidence.missing
+    cdef uint64_t reasons = f.confidence.reasons
+    cdef uint64_t key
+    if answer.call_id.size:
+        key = text_key(s, x, &answer.call_id, 2) ^ text_key(s, x, &answer.content, 3)
+        call = <oisp_link*> oisp_table_get(&s.calls.map, text_key(s, x, &answer.call_id, 0))
+    else:
+        key = text_key(s, x, &answer.name, 4 + order) ^ text_key(s, x, &answer.content, 3)
+        reasons |= REASON_BY_ORDER
+        if answer.name.size:
+            call = <oisp_link*> oisp_table_get(&s.calls.map, text_key(s, x, &answer.name, 1))
+    if oisp_table_get(&s.results.map, key) != NULL:
+        s.count.tool_results_repeated += 1
+        return
+    links_put(&s.results, key)
+    f.tool_name.size = 0
+    f.parent_event.text[0] = 0
+    if call != NULL:
+        f.parent_event = call.event
+        f.tool_name.data, f.tool_name.size = <const uint8_t*> call.name, call.name_size
+    else:
+        missing |= MISSING_PARENT
+    if f.tool_name.size == 0 and answer.name.size == 0:
+        past = history_call(x, answer)
+        if past != NULL:
+            f.tool_name.data, f.tool_name.size = oisp_text_data(x, &past.name), past.name.size
+    missing, f.confidence.missing = f.confidence.missing, missing
+    reasons, f.confidence.reasons = f.confidence.reasons, reasons
+    writer_ulid(&s.writer, f.ts_ns, &f.event_id)
+    written(s, encode_tool_result(&s.writer, x, answer, f))
+    f.confidence.missing = missing
+    f.confidence.reasons = reasons
+
+
+cdef void emit_results(oisp_shared* s, oisp_turn* t, oisp_facts* f) noexcept nogil:
+    cdef uint32_t i
+    for i in range(t.x.answers_count):
+        emit_result(s, t, &t.x.answers[i], f, i)
+
+
+cdef void emit_calls(oisp_shared* s, oisp_turn* t, oisp_facts* f) noexcept nogil:
+    cdef uint32_t i
+    for i in range(t.x.calls_count):
+        writer_ulid(&s.writer, f.ts_ns, &f.event_id)
+        written(s, encode_tool_call(&s.writer, t.x, &t.x.calls[i], f))
+        remember_call(s, t.x, &t.x.calls[i], &f.event_id)
+
+
+# --- the request ---
+
+
+cdef void keep_slice(oisp_buffer* b, oisp_slice* to, oisp_slice source) noexcept nogil:
+    """Room was reserved: the bytes do not move."""
+    to.size = source.size
+    to.data = b.data + b.size
+    oisp_buffer_append(b, source.data, source.size)
+
+
+cdef bint keep_strings(oisp_turn* t, const oisp_head* head) noexcept nogil:
+    cdef oisp_verdict* v = &t.verdict
+    cdef size_t need = head.method.size + head.target.size + head.authority.size + head.sni.size
+    need += v.model.size + v.key.size + v.region.size + v.organization.size + v.project.size
+    oisp_buffer_wipe(&t.strings)
+    if not oisp_buffer_reserve(&t.strings, need):
+        return False
+    keep_slice(&t.strings, &t.method, head.method)
+    keep_slice(&t.strings, &t.target, head.target)
+    keep_slice(&t.strings, &t.authority, head.authority)
+    keep_slice(&t.strings, &t.sni, head.sni)
+    keep_slice(&t.strings, &v.model, v.model)
+    keep_slice(&t.strings, &v.key, v.key)
+    keep_slice(&t.strings, &v.region, v.region)
+    keep_slice(&t.strings, &v.organization, v.organization)
+    keep_slice(&t.strings, &v.project, v.project)
+    return True
+
+
+cdef oisp_slice field(const oisp_head* head, const char* name, uint32_t size) noexcept nogil:
+    """The first field of that name (given in lower case), or an empty slice."""
+    cdef uint32_t i, k
+    cdef oisp_slice none
+    cdef uint8_t c
+    none.data, none.size = NULL, 0
+    for i in range(head.fields_count):
+        if head.fields[i].name.size != size:
+            continue
+        k = 0
+        while k < size:
+            c = head.fields[i].name.data[k]
+            if c - 65 < 26 and c >= 65:
+                c |= 32
+            if c != <uint8_t> name[k]:
+                break
+            k += 1
+        if k == size:
+            return head.fields[i].value
+    return none
+
+
+cdef bint is_coded(const oisp_head* head) noexcept nogil:
+    cdef oisp_slice v = field(head, b"content-encoding", 16)
+    return v.size != 0 and not (v.size == 8 and (v.data[0] | 32) == c"i")
+
+
+cdef bint may_be_ai(const oisp_turn* t) noexcept nogil:
+    return t.verdict.state != OISP_VERDICT_NONE
+
+
+cdef void turn_request_head(oisp_shared* s, oisp_turn* t, const oisp_head* head, uint64_t length, uint64_t ts) noexcept nogil:
+    """`length`: of the body if the head says it, else UINT64_MAX."""
+    s.count.requests += 1
+    t.flags |= OISP_TURN_REQUEST_HEAD
+    t.request_first = t.request_last = ts
+    t.request_length = length
+    match_request(<const oisp_rules*> s.rules, head, &t.verdict)
+    if not may_be_ai(t):
+        return
+    if is_coded(head):
+        t.flags |= OISP_TURN_REQUEST_CODED
+    if not keep_strings(t, head):
+        t.verdict.state = OISP_VERDICT_NONE
+        s.count.events_lost += 1
+
+
+cdef bint room_for(oisp_shared* s, const oisp_buffer* b, size_t size) noexcept nogil:
+    return b.size + size <= s.limits.body_bytes and s.held + size <= s.limits.total_bytes
+
+
+cdef void hold(oisp_shared* s, oisp_confidence* c, oisp_buffer* b, const uint8_t* data, size_t size) noexcept nogil:
+    """Keep a body piece for decoding, within the bounds; what is beyond is counted and said."""
+    if c.over_limit == 0 and room_for(s, b, size) and oisp_buffer_append(b, data, size):
+        s.held += size
+        return
+    c.over_limit += size
+    c.reasons |= REASON_LIMIT
+    s.count.over_limit_bytes += size
+    s.count.limits += 1
+
+
+cdef void read_request(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, bint complete) noexcept nogil:
+    """Decode the body once it is there and the exchange is known to be AI."""
+    if t.flags & OISP_TURN_REQUEST_DECODED or not take_exchange(s, t):
+        return
+    t.flags |= OISP_TURN_REQUEST_DECODED
+    if t.verdict.dialect == 0 or (size == 0 and t.method.size == 3):  # GET has nothing to decode
+        return
+    if t.flags & OISP_TURN_REQUEST_CODED:
+        t.asked.reasons |= REASON_ENCODING
+        t.asked.missing |= MISSING_MESSAGES
+        return
+    if decode_request(<const oisp_dialects*> s.dialects, t.x, data, size, complete) == OISP_LIMIT:
+        s.count.limits += 1
+    if t.x.model_requested.size:
+        t.verdict.evidence |= OISP_EVIDENCE_MODEL
+
+
+cdef bint decide_by_body(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size) noexcept nogil:
+    if t.verdict.state == OISP_VERDICT_UNDECIDED and not t.flags & OISP_TURN_REQUEST_CODED:
+        match_request_body(<const oisp_rules*> s.rules, data, size if size < LOOK_BYTES else LOOK_BYTES, &t.verdict)
+    return t.verdict.state == OISP_VERDICT_AI
+
+
+cdef void turn_request_data(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, uint64_t ts) noexcept nogil:
+    t.request_last = ts
+    t.request_seen += size
+    if not may_be_ai(t):
+        return
+    if size == t.request_length and t.requests.size == 0:  # whole in one piece: read where it lies
+        if decide_by_body(s, t, data, size):
+            read_request(s, t, data, size, True)
+            return
+        if not may_be_ai(t):
+            return
+    hold(s, &t.asked, &t.requests, data, size)
+
+
+cdef void turn_request_gap(oisp_shared* s, oisp_turn* t, uint64_t size) noexcept nogil:
+    """A hole in the body: what stands before it is read, what comes after is not (it cannot be joined)."""
+    t.request_seen += size
+    t.asked.request_lost += size
+    t.asked.reasons |= REASON_REQUEST_LOST
+    if not may_be_ai(t) or t.flags & OISP_TURN_REQUEST_DECODED:
+        return
+    if decide_by_body(s, t, t.requests.data, t.requests.size):
+        read_request(s, t, t.requests.data, t.requests.size, False)
+        drop_body(s, &t.requests)
+
+
+cdef void emit_request(oisp_shared* s, oisp_turn* t) noexcept nogil:
+    cdef oisp_facts f
+    if t.flags & OISP_TURN_REQUEST_EMITTED or t.x == NULL:
+        return
+    t.flags |= OISP_TURN_REQUEST_EMITTED
+    writer_ulid(&s.writer, t.request_first, &t.request_event)
+    set_facts(s, t, &t.asked, &f, t.request_first)
+    f.confidence.missing &= ~MISSING_RESPONSE
+    emit_results(s, t, &f)
+    if t.verdict.kind == OISP_KIND_MCP or t.verdict.kind == OISP_KIND_RAG:
+        return
+    f.parent_event.text[0] = 0
+    f.tool_name.size = 0
+    f.event_id = t.request_event
+    if t.x.model_requested.size == 0 and t.verdict.model.size == 0:
+        f.confidence.missing |= MISSING_MODEL
+    written(s, encode_request(&s.writer, t.x, &f))
+    if t.verdict.key.size:
+        oisp_wipe(<void*> t.verdict.key.data, t.verdict.key.size)
+        t.verdict.key.size = 0
+
+
+cdef void turn_request_end(oisp_shared* s, oisp_turn* t, uint64_t ts, int ends) noexcept nogil:
+    cdef bint complete = not ends and t.asked.request_lost == 0 and t.asked.over_limit == 0
+    if t.flags & OISP_TURN_REQUEST_DONE:
+        return
+    t.flags |= OISP_TURN_REQUEST_DONE
+    if ts > t.request_last:
+        t.request_last = ts
+    if ends & (OISP_END_CUT | OISP_END_FLIGHT):
+        t.asked.reasons |= REASON_REQUEST_TRUNCATED
+    if ends & OISP_END_FLIGHT:
+        t.asked.reasons |= REASON_IN_FLIGHT
+    if not may_be_ai(t):
+        return
+    if not t.flags & OISP_TURN_REQUEST_DECODED and decide_by_body(s, t, t.requests.data, t.requests.size):
+        read_request(s, t, t.requests.data, t.requests.size, complete)
+    if t.verdict.state == OISP_VERDICT_AI:
+        drop_body(s, &t.requests)
+        emit_request(s, t)
+    elif not may_be_ai(t):
+        drop_body(s, &t.requests)
+
+
+# --- the response ---
+
+
+cdef void decide_by_response(oisp_shared* s, oisp_turn* t, const oisp_head* head) noexcept nogil:
+    """The last word on an undecided exchange; its request, held until now, is read and given out first."""
+    match_response(<const oisp_rules*> s.rules, head, &t.verdict)
+    if t.verdict.state != OISP_VERDICT_AI:
+        return
+    read_request(s, t, t.requests.data, t.requests.size, t.asked.request_lost == 0 and t.asked.over_limit == 0)
+    drop_body(s, &t.requests)
+    if not t.flags & OISP_TURN_ORPHAN:
+        emit_request(s, t)
+
+
+cdef void turn_response_head(oisp_shared* s, oisp_turn* t, const oisp_head* head, uint64_t length, uint64_t ts) noexcept nogil:
+    s.count.responses += 1
+    t.flags |= OISP_TURN_RESPONSE_HEAD
+    t.response_first = t.response_last = ts
+    t.response_length = length
+    t.status = head.status
+    if t.flags & OISP_TURN_ORPHAN:
+        t.verdict.state = OISP_VERDICT_UNDECIDED
+        t.answered.reasons |= REASON_UNPAIRED_RESPONSE
+        t.answered.missing |= MISSING_REQUEST
+    if t.verdict.state == OISP_VERDICT_UNDECIDED:
+        decide_by_response(s, t, head)
+    if t.verdict.state != OISP_VERDICT_AI:
+        return
+    if not take_exchange(s, t):
+        t.verdict.state = OISP_VERDICT_NONE
+        s.count.events_lost += 1
+        return
+    if is_coded(head):
+        t.flags |= OISP_TURN_RESPONSE_CODED
+    keep_type(t, head)
+
+
+cdef void keep_type(oisp_turn* t, const oisp_head* head) noexcept nogil:
+    """The content type is asked for when the first body bytes are there."""
+    cdef oisp_slice v = field(head, b"content-type", 12)
+    t.type.size = 0
+    if v.size <= 256:
+        oisp_buffer_append(&t.type, v.data, v.size)
+
+
+cdef void find_framing(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size) noexcept nogil:
+    cdef oisp_slice kind
+    kind.data, kind.size = t.type.data, t.type.size
+    t.framed = 1
+    t.framing = <uint8_t> dialect_framing(<const oisp_dialects*> s.dialects, t.verdict.dialect, kind, data, size)
+    if t.framing != OISP_FRAMING_SSE or t.verdict.dialect == 0:
+        return
+    t.flags |= OISP_TURN_STREAM
+    if s.readers_free:
+        s.readers_free -= 1
+        t.sse = s.readers[s.readers_free]
+    else:
+        t.sse = <oisp_sse*> calloc(1, sizeof(oisp_sse))
+        if t.sse == NULL:
+            t.flags |= OISP_TURN_STREAM_LOST
+            return
+    sse_init(t.sse, s.limits.event_bytes)
+
+
+cdef void emit_chunk(oisp_shared* s, oisp_turn* t, uint64_t ts) noexcept nogil:
+    cdef oisp_facts f
+    s.count.chunks += 1
+    if not s.chunks:
+        return
+    set_facts(s, t, &t.answered, &f, ts)
+    writer_ulid(&s.writer, ts, &f.event_id)
+    written(s, encode_chunk(&s.writer, t.x, &f))
+
+
+cdef void read_event(oisp_shared* s, oisp_turn* t, const oisp_token* token, uint64_t ts) noexcept nogil:
+    cdef oisp_slice name
+    cdef oisp_status status
+    cdef uint32_t errors = t.x.flags & OISP_X_ERROR
+    name.data, name.size = token.name, token.name_size
+    status = decode_event(<const oisp_dialects*> s.dialects, t.x, name, token.data, token.size)
+    if status == OISP_LIMIT:
+        s.count.limits += 1
+    elif status != OISP_OK:
+        t.flags |= OISP_TURN_STREAM_LOST
+        t.answered.reasons |= REASON_RESPONSE_UNREADABLE
+    if t.x.flags & OISP_X_ERROR and not errors:
+        t.answered.reasons |= REASON_ERROR_IN_STREAM
+    if t.x.first_content and t.token_first == 0:
+        t.token_first = ts
+    if t.x.chunk_kind:
+        emit_chunk(s, t, ts)
+
+
+cdef void read_events(oisp_shared* s, oisp_turn* t, const oisp_tokens* tokens, uint64_t ts) noexcept nogil:
+    cdef uint32_t i
+    for i in range(tokens.count):
+        if tokens.at[i].kind == OISP_TOKEN_EVENT:
+            read_event(s, t, &tokens.at[i], ts)
+        elif tokens.at[i].kind == OISP_TOKEN_GAP:
+            t.flags |= OISP_TURN_STREAM_LOST
+
+
+cdef void read_stream(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, uint64_t ts) noexcept nogil:
+    cdef oisp_token room[EVENT_TOKENS]
+    cdef oisp_tokens tokens
+    cdef oisp_status status = OISP_OK
+    cdef size_t used = 0
+    if t.sse == NULL:
+        return
+    tokens.at = room
+    tokens.capacity = EVENT_TOKENS
+    while True:
+        tokens.count = 0
+        status = sse_feed(t.sse, data, size, &tokens, &used)
+        read_events(s, t, &tokens, ts)
+        data += used
+        size -= used
+        if status != OISP_OK or (size == 0 and tokens.count == 0):
+            break
+    if status == OISP_LIMIT:
+        give_reader(s, t)
+        t.flags |= OISP_TURN_STREAM_LOST
+        t.answered.reasons |= REASON_LIMIT
+        t.answered.over_limit += size
+        s.count.limits += 1
+
+
+cdef void turn_response_data(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, uint64_t ts) noexcept nogil:
+    t.response_last = ts
+    t.response_seen += size
+    if t.verdict.state != OISP_VERDICT_AI or t.x == NULL or t.flags & (OISP_TURN_RESPONSE_CODED | OISP_TURN_RESPONSE_DECODED):
+        return
+    if not t.framed:
+        find_framing(s, t, data, size)
+    if t.flags & OISP_TURN_STREAM:
+        read_stream(s, t, data, size, ts)
+    elif size == t.response_length and t.responses.size == 0:
+        read_response(s, t, data, size, True)
+    else:
+        hold(s, &t.answered, &t.responses, data, size)
+
+
+cdef void read_response(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, bint complete) noexcept nogil:
+    t.flags |= OISP_TURN_RESPONSE_DECODED
+    if t.verdict.dialect == 0 or size == 0:
+        return
+    if decode_response(<const oisp_dialects*> s.dialects, t.x, data, size, complete) == OISP_LIMIT:
+        s.count.limits += 1
+
+
+cdef void turn_response_gap(oisp_shared* s, oisp_turn* t, uint64_t size) noexcept nogil:
+    cdef oisp_token room[4]
+    cdef oisp_tokens tokens
+    t.response_seen += size
+    t.answered.response_lost += size
+    t.answered.reasons |= REASON_RESPONSE_LOST
+    if t.verdict.state != OISP_VERDICT_AI or t.x == NULL or t.flags & OISP_TURN_RESPONSE_DECODED:
+        return
+    if t.sse != NULL:
+        tokens.at = room
+        tokens.capacity = 4
+        tokens.count = 0
+        sse_gap(t.sse, size, &tokens)
+        read_events(s, t, &tokens, t.response_last)
+    elif t.framed and not t.flags & OISP_TURN_STREAM:
+        read_response(s, t, t.responses.data, t.responses.size, False)
+        drop_body(s, &t.responses)
+
+
+cdef void finish_body(oisp_shared* s, oisp_turn* t, bint complete) noexcept nogil:
+    cdef oisp_token room[8]
+    cdef oisp_tokens tokens
+    if t.flags & OISP_TURN_RESPONSE_CODED:
+        if t.response_seen:
+            t.answered.reasons |= REASON_ENCODING
+            t.answered.missing |= MISSING_CONTENT
+        return
+    if t.sse != NULL:
+        tokens.at = room
+        tokens.capacity = 8
+        tokens.count = 0
+        sse_finish(t.sse, &tokens)
+        read_events(s, t, &tokens, t.response_last)
+    elif t.framed and not t.flags & (OISP_TURN_STREAM | OISP_TURN_RESPONSE_DECODED):
+        read_response(s, t, t.responses.data, t.responses.size, complete)
+    drop_body(s, &t.responses)
+
+
+cdef void note_response(oisp_turn* t, int ends) noexcept nogil:
+    """What the end says of the response: cut, in flight, a stream without its own last event."""
+    if not t.flags & OISP_TURN_RESPONSE_HEAD:
+        t.answered.missing |= MISSING_RESPONSE
+        t.answered.completeness = OISP_COMPLETENESS_PARTIAL
+    elif ends & (OISP_END_CUT | OISP_END_FLIGHT):
+        t.answered.reasons |= REASON_RESPONSE_TRUNCATED
+        t.x.flags |= OISP_X_RESPONSE_CUT
+        t.answered.completeness = OISP_COMPLETENESS_PARTIAL
+    if ends & OISP_END_FLIGHT:
+        t.answered.reasons |= REASON_IN_FLIGHT
+    if t.flags & OISP_TURN_STREAM and not t.x.flags & (OISP_X_TERMINAL | OISP_X_ERROR) and ends:
+        t.answered.reasons |= REASON_UNTERMINATED
+        t.answered.completeness = OISP_COMPLETENESS_PARTIAL
+    if t.flags & OISP_TURN_STREAM_LOST:
+        t.answered.completeness = OISP_COMPLETENESS_PARTIAL
+
+
+cdef int64_t latency(oisp_turn* t, uint64_t end) noexcept nogil:
+    if t.flags & OISP_TURN_ORPHAN or end < t.request_last:
+        return OISP_ABSENT
+    return <int64_t> (end - t.request_last)
+
+
+cdef void emit_response(oisp_shared* s, oisp_turn* t, int ends) noexcept nogil:
+    cdef oisp_facts f
+    cdef uint64_t ts = t.response_first if t.flags & OISP_TURN_RESPONSE_HEAD else t.request_last
+    writer_ulid(&s.writer, ts, &t.response_event)
+    set_facts(s, t, &t.answered, &f, ts)
+    f.event_id = t.response_event
+    f.streamed = (t.x.flags & OISP_X_STREAMED) != 0
+    if t.flags & OISP_TURN_RESPONSE_HEAD:
+        f.latency_ns = latency(t, t.response_last)
+    if t.token_first:
+        f.first_token_ns = latency(t, t.token_first)
+    if t.x.model_answered.size == 0 and t.x.model_requested.size == 0 and t.verdict.model.size == 0:
+        f.confidence.missing |= MISSING_MODEL
+    if t.verdict.kind == OISP_KIND_EMBEDDING and t.status < 400 and t.x.success and t.flags & OISP_TURN_RESPONSE_HEAD:
+        written(s, encode_embedding(&s.writer, t.x, &f))
+    else:
+        written(s, encode_response(&s.writer, t.x, &f))
+    f.confidence.missing &= ~(MISSING_MODEL | MISSING_CONTENT)
+    emit_calls(s, t, &f)
+
+
+cdef void turn_response_end(oisp_shared* s, oisp_turn* t, uint64_t ts, int ends) noexcept nogil:
+    if t.flags & OISP_TURN_RESPONSE_DONE:
+        return
+    t.flags |= OISP_TURN_RESPONSE_DONE
+    if ts > t.response_last and t.flags & OISP_TURN_RESPONSE_HEAD:
+        t.response_last = ts
+    if not t.flags & (OISP_TURN_REQUEST_DONE | OISP_TURN_ORPHAN):
+        turn_request_end(s, t, t.request_last, ends if ends else OISP_END_CUT)
+    if not t.flags & OISP_TURN_RESPONSE_HEAD and not t.flags & OISP_TURN_ORPHAN and not ends & OISP_END_FLIGHT:
+        s.count.unpaired_requests += 1
+        t.answered.reasons |= REASON_UNPAIRED_REQUEST
+    if t.verdict.state == OISP_VERDICT_UNDECIDED:
+        s.count.undecided += 1
+        return
+    if t.verdict.state != OISP_VERDICT_AI or t.x == NULL:
+        s.count.not_ai += 1
+        return
+    finish_body(s, t, ends == 0 and t.answered.response_lost == 0 and t.answered.over_limit == 0)
+    decode_finish(<const oisp_dialects*> s.dialects, t.x, t.status)
+    if t.x.model_answered.size:
+        t.verdict.evidence |= OISP_EVIDENCE_MODEL
+    note_response(t, ends)
+    if t.verdict.kind == OISP_KIND_MCP or t.verdict.kind == OISP_KIND_RAG:
+        return
+    emit_response(s, t, ends)
+
+
+cdef void turn_warning(oisp_turn* t, uint64_t warning, bint response) noexcept nogil:
+    cdef oisp_confidence* c = &t.answered if response else &t.asked
+    c.reasons |= REASON_SMUGGLING if warning == OISP_WARNING_CONFLICTING_LENGTH else REASON_LENIENT
