@@ -97,11 +97,6 @@ class Schema:
     def problems(self, value: Any) -> list[Problem]:
         return [Problem(json_path(path), reason) for path, reason in self._root(value, ())]
 
-    def at(self, uri: str) -> Callable[[Any], list[Problem]]:
-        """The check for the part of the schema that `uri` names, relative to the root's `$id` or absolute."""
-        check = self._reference(urljoin(next(iter(self._resources)), uri))
-        return lambda value: [Problem(json_path(path), reason) for path, reason in check(value, ())]
-
     def _reference(self, uri: str) -> Check:
         if uri not in self._compiled:
             base, fragment = urldefrag(uri)
