@@ -48,8 +48,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
-    from oisp_core.errors import OispError
-
     words, rest = _split(words)
     wanted = next((word for word in words if not word.startswith("-")), None)
     parser, commands = _parsers(wanted)
@@ -58,6 +56,8 @@ def _run(words: list[str]) -> int:
         parser.print_help()
         return 2
     args.rest = rest
+    from oisp_core.errors import OispError  # not for --help: it brings the engine with it
+
     try:
         code = commands[args.command_name].run(args)
         sys.stdout.flush()

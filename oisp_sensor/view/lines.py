@@ -248,7 +248,7 @@ def _doubts(event: dict[str, Any]) -> list[Line]:
     limitations = at(confidence, "limitations")
     words += [text(str(item)) for item in limitations[:6]] if isinstance(limitations, list) else []
     reasons = at(confidence, "reasons")
-    usual = {"tls_boundary_capture", "host_match", "path_match", "model_in_payload", "content_by_policy"}
+    usual = {"tls_boundary_capture", "host_match", "path_match", "model_in_payload", "content_by_policy", "key_shape"}
     if isinstance(reasons, list):
         words += [text(item) for item in reasons if isinstance(item, str) and item not in usual]
     return [[Piece("warning", "! " + joined(words))]]
