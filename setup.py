@@ -24,6 +24,7 @@ EXTENSIONS: dict[str, list[str]] = {
     "oisp_core.reassemble.http1": [],
     "oisp_core.reassemble.sse": [],
     "oisp_core.reassemble.sniff": [],
+    "oisp_core.reassemble.content": [],
     "oisp_core.match.automaton": [],
     "oisp_core.match.rules": [],
     "oisp_core.decode.jsonscan": ["oisp_core/decode/json_pass.c"],
