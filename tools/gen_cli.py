@@ -55,7 +55,7 @@ def _command(name: str, parser: argparse.ArgumentParser) -> str:
         if actions:
             title = "" if group.title in ("positional arguments", "options") else f"{_sentence(group.title or '')}\n\n"
             rows = "".join(f"| {_names(action)} | {_help(action)} |\n" for action in actions)
-            text += f"\n{title}| | |\n|---|---|\n{rows}"
+            text += f"\n{title}| Argument | Meaning |\n|---|---|\n{rows}"
     return text
 
 
@@ -82,6 +82,7 @@ def _names(action: argparse.Action) -> str:
     value = action.metavar or (
         "{" + ",".join(map(str, action.choices)) + "}" if action.choices else action.dest.upper()
     )
+    value = str(value).replace("|", "\\|")  # ends a cell, within code too
     if not action.option_strings:
         return f"`{value}{'...' if action.nargs in ('*', '+', argparse.REMAINDER) else ''}`"
     names = ", ".join(f"`{name}`" for name in action.option_strings)

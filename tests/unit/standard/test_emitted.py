@@ -92,7 +92,7 @@ def test_there_is_something_to_look_at(lines: list[bytes]) -> None:
 
 
 def test_every_line_is_valid(lines: list[bytes]) -> None:
-    """By the Structs, which agree with our schema; and by the published one, so that the short form is never written."""
+    """By the Structs, which agree with our schema, and as published: so the short form is never written."""
     for line in lines:
         event = events.decode(line, strict=True)
         document = json.loads(line)
