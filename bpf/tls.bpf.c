@@ -61,6 +61,20 @@ struct {
   MAP_TYPE(value, struct conn);
 } conns SEC(".maps");
 
+struct {
+  MAP_NUMBER(type, BPF_MAP_TYPE_HASH);
+  MAP_NUMBER(max_entries, 16384);
+  MAP_TYPE(key, struct handle);
+  MAP_TYPE(value, struct name);
+} names SEC(".maps");
+
+struct {
+  MAP_NUMBER(type, BPF_MAP_TYPE_ARRAY);
+  MAP_NUMBER(max_entries, 1);
+  MAP_TYPE(key, u32);
+  MAP_TYPE(value, struct name);
+} blank_name SEC(".maps");
+
 /* Thread groups with entries in `conns`, and how many: spares every other process the walk at its exit. */
 struct {
   MAP_NUMBER(type, BPF_MAP_TYPE_HASH);
@@ -176,6 +190,36 @@ INLINE int put_conn(u16 kind, struct conn *c, u64 pid_tgid, u64 wake) {
   return 1;
 }
 
+/* Addresses and name, as far as they are known: once after OPEN, and again when the addresses come later. */
+INLINE void put_address(struct conn *c, struct handle *key) {
+  struct name *name = c->state & CONN_NAME ? bpf_map_lookup_elem(&names, key) : NULL;
+  struct oisp_record_address *r = bpf_ringbuf_reserve(&ring, sizeof(*r) + NAME_MAX, 0);
+  u64 size = 0;
+  if (!r) {
+    count_loss(OISP_LOST_RING_FULL, 1, OISP_WRITE, 0);
+    return;
+  }
+  r->head.kind = OISP_RECORD_ADDRESS;
+  r->head.flags = c->flags;
+  r->conn = c->id;
+  r->ts = bpf_ktime_get_ns();
+  __builtin_memcpy(r->local_ip, c->local_ip, 16);
+  __builtin_memcpy(r->remote_ip, c->remote_ip, 16);
+  r->local_port = c->local_port;
+  r->remote_port = c->remote_port;
+  r->tls_version = 0;
+  if (name) {
+    size = name->size;
+    if (size > NAME_MAX) size = NAME_MAX;
+    __builtin_memcpy(r + 1, name->text, NAME_MAX);
+  }
+  r->sni_size = size;
+  r->alpn_size = 0;
+  r->head.size = sizeof(*r) + ((size + 7) & ~7ULL);
+  c->state |= CONN_TOLD;
+  bpf_ringbuf_submit(r, wake_flags());
+}
+
 INLINE void end_conn(struct conn *c, u64 pid_tgid) {
   if ((c->state & (CONN_OPENED | CONN_CLOSED)) == CONN_OPENED) put_conn(OISP_RECORD_CLOSE, c, pid_tgid, wake_flags());
   c->state |= CONN_CLOSED;
@@ -201,6 +245,7 @@ INLINE struct conn *conn_of(u64 ssl, u64 pid_tgid, u64 start, u32 flags) {
   if (c && c->start_time == start && !(c->state & CONN_CLOSED)) return c;
   if (c) {
     if (c->state & CONN_CLOSED) flags = c->flags & OISP_RECORD_SERVER;
+    bpf_map_delete_elem(&names, &key);
     bpf_map_delete_elem(&conns, &key);
     count_holder(key.tgid, -1);
   }
@@ -212,6 +257,7 @@ INLINE void drop_conn(u64 ssl, u64 pid_tgid) {
   struct conn *c = bpf_map_lookup_elem(&conns, &key);
   if (!c) return;
   end_conn(c, pid_tgid);
+  if (c->state & CONN_NAME) bpf_map_delete_elem(&names, &key);
   if (bpf_map_delete_elem(&conns, &key) == 0) count_holder(key.tgid, -1);
 }
 
@@ -321,6 +367,17 @@ INLINE u64 advance(u64 *counter, u64 by) {
 #endif
 }
 
+/* A write whose ciphertext went into memory: the thread will send it. With the bytes of two handles waiting, which one
+ * a send belongs to is not known, and neither is guessed. */
+INLINE void expect_send(struct thread *t, u64 ssl, u64 n) {
+  if (t->pending == ssl) {
+    t->pending_size += n;
+  } else {
+    t->pending = t->pending ? 0 : ssl;
+    t->pending_size = n;
+  }
+}
+
 INLINE void put_call(struct thread *thread, struct call *call, u64 pid_tgid, u64 n) {
   struct transfer *t = &thread->transfer;
   u64 records = (n + OISP_RECORD_CHUNK - 1) / OISP_RECORD_CHUNK;
@@ -334,6 +391,10 @@ INLINE void put_call(struct thread *thread, struct call *call, u64 pid_tgid, u64
   }
   if (!(c->state & CONN_OPENED) && put_conn(OISP_RECORD_OPEN, c, pid_tgid, BPF_RB_FORCE_WAKEUP))
     c->state |= CONN_OPENED;
+  if (c->state & (CONN_ADDRESS | CONN_NAME) && !(c->state & CONN_TOLD)) {
+    struct handle key = {.ssl = call->ssl, .tgid = pid_tgid >> 32};
+    put_address(c, &key);
+  }
   t->head.head.kind = OISP_RECORD_DATA;
   t->head.head.flags = c->flags;
   t->head.conn = c->id;
@@ -361,6 +422,7 @@ INLINE void put_call(struct thread *thread, struct call *call, u64 pid_tgid, u64
   }
   w.conn = c;
   put_chunks(&w);
+  if (!reads && !(c->state & CONN_ADDRESS)) expect_send(thread, call->ssl, n);
 }
 
 /* ---- calls ---- */
@@ -398,12 +460,34 @@ INLINE void push_call(struct pt_regs *ctx, struct thread *t, u32 function) {
   call->stack = stack;
   call->ssl = REG_1(ctx);
   call->buffer = REG_2(ctx);
+  call->size = REG_3(ctx);
   fourth = REG_4(ctx);
   fifth = REG_5(ctx);
   call->moved = function == FN_WRITE_EX2 ? fifth : fourth;
   call->entered = bpf_ktime_get_ns();
   call->function = function;
   t->depth = depth + 1;
+}
+
+#define SSL_CTRL_SET_TLSEXT_HOSTNAME 55
+
+/* The client names the server that it wants: what goes out as SNI. */
+INLINE void set_name(struct pt_regs *ctx, u64 pid_tgid) {
+  struct handle key = {.ssl = REG_1(ctx), .tgid = pid_tgid >> 32};
+  u32 zero = 0;
+  struct conn *c;
+  struct name *name;
+  long size;
+  if ((u32)REG_2(ctx) != SSL_CTRL_SET_TLSEXT_HOSTNAME || !REG_4(ctx)) return;
+  c = bpf_map_lookup_elem(&conns, &key);
+  name = bpf_map_lookup_elem(&blank_name, &zero);
+  if (!c || !name || bpf_map_update_elem(&names, &key, name, 0)) return;
+  name = bpf_map_lookup_elem(&names, &key);
+  if (!name) return;
+  size = bpf_probe_read_user_str(name->text, NAME_MAX, (const void *)REG_4(ctx));
+  if (size <= 1) return;
+  name->size = size - 1;
+  c->state |= CONN_NAME;
 }
 
 INLINE int enter(struct pt_regs *ctx, u32 function) {
@@ -430,6 +514,10 @@ INLINE int enter(struct pt_regs *ctx, u32 function) {
     struct handle key = {.ssl = REG_1(ctx), .tgid = pid_tgid >> 32};
     struct conn *c = bpf_map_lookup_elem(&conns, &key);
     if (c) c->flags |= OISP_RECORD_SERVER;
+    return 0;
+  }
+  if (function == FN_CTRL) {
+    set_name(ctx, pid_tgid);
     return 0;
   }
   t = thread_of(pid_tgid);
@@ -505,6 +593,82 @@ INLINE int created(struct pt_regs *ctx) {
   return 0;
 }
 
+/* ---- addresses ---- */
+
+INLINE int socket_addresses(struct sock *sk, struct conn *c) {
+  u16 family = 0, protocol = 0, port = 0;
+  kernel_read(&family, &sk->__sk_common.skc_family);
+  kernel_read(&protocol, &sk->sk_protocol);
+  if (protocol != IPPROTO_TCP) return 0;
+  if (family == AF_INET) {
+    c->local_ip[10] = c->local_ip[11] = c->remote_ip[10] = c->remote_ip[11] = 0xff;
+    kernel_read((u32 *)&c->local_ip[12], &sk->__sk_common.skc_rcv_saddr);
+    kernel_read((u32 *)&c->remote_ip[12], &sk->__sk_common.skc_daddr);
+  } else if (family == AF_INET6) {
+    kernel_read((struct in6_addr *)c->local_ip, &sk->__sk_common.skc_v6_rcv_saddr);
+    kernel_read((struct in6_addr *)c->remote_ip, &sk->__sk_common.skc_v6_daddr);
+  } else {
+    return 0;
+  }
+  kernel_read(&port, &((struct inet_sock *)sk)->inet_sport); /* skc_num is 0 once the peer has gone */
+  c->local_port = __builtin_bswap16(port);
+  kernel_read(&port, &sk->__sk_common.skc_dport);
+  c->remote_port = __builtin_bswap16(port);
+  return 1;
+}
+
+INLINE void bind_socket(u64 ssl, u64 pid_tgid, struct sock *sk) {
+  struct handle key = {.ssl = ssl, .tgid = pid_tgid >> 32};
+  struct conn *c = bpf_map_lookup_elem(&conns, &key);
+  if (!c || c->state & CONN_ADDRESS || !socket_addresses(sk, c)) return;
+  c->state |= CONN_ADDRESS;
+  if ((c->state & (CONN_OPENED | CONN_CLOSED)) == CONN_OPENED) put_address(c, &key);
+}
+
+/* What encryption adds to a record of a stream: at least its header and a tag, at most what CBC with padding takes. */
+#define RECORD_OVERHEAD_MIN 17
+#define RECORD_OVERHEAD_MAX 300
+#define RECORD_HEADER 5
+
+/* A socket has sent: inside SSL_write, or after it when the ciphertext went through memory. The size must be that of the
+ * ciphertext, because programs also send other things there (a callback that runs inside the call). */
+SEC("raw_tp/sock_send_length") int on_send(struct raw_tracepoint *ctx) {
+  u64 pid_tgid = bpf_get_current_pid_tgid();
+  struct thread *t = bpf_map_lookup_elem(&threads, &pid_tgid);
+  s64 sent = (s32)ctx->args[1];
+  u64 n, records, ssl;
+  if (!t || sent <= 0) return 0;
+  if (t->depth) {
+    struct call *call = &t->calls[(t->depth - 1) & (CALL_DEPTH - 1)];
+    if (direction_of(call->function) != OISP_WRITE || call->function == FN_SHUTDOWN) return 0;
+    n = call->size < OISP_RECORD_CHUNK ? call->size : OISP_RECORD_CHUNK;
+    records = 1;
+    ssl = call->ssl;
+  } else {
+    ssl = t->pending;
+    n = t->pending_size;
+    records = (n + OISP_RECORD_CHUNK - 1) / OISP_RECORD_CHUNK;
+    t->pending = 0;
+    if (!ssl) return 0;
+  }
+  if (sent < n + records * RECORD_OVERHEAD_MIN || sent > n + records * RECORD_OVERHEAD_MAX) return 0;
+  bind_socket(ssl, pid_tgid, (struct sock *)ctx->args[0]);
+  return 0;
+}
+
+/* Inside SSL_read the library takes a record's header first, alone. */
+SEC("raw_tp/sock_recv_length") int on_receive(struct raw_tracepoint *ctx) {
+  u64 pid_tgid = bpf_get_current_pid_tgid();
+  struct thread *t = bpf_map_lookup_elem(&threads, &pid_tgid);
+  struct call *call;
+  if (!t || !t->depth || (s32)ctx->args[1] != RECORD_HEADER) return 0;
+  call = &t->calls[(t->depth - 1) & (CALL_DEPTH - 1)];
+  if (direction_of(call->function) == OISP_READ) bind_socket(call->ssl, pid_tgid, (struct sock *)ctx->args[0]);
+  return 0;
+}
+
+/* ---- programs ---- */
+
 #ifdef OISP_MODERN
 /* One program for every place, so that a file needs one link. */
 SEC("uprobe") int probe_any(struct pt_regs *ctx) {
@@ -526,6 +690,7 @@ ENTER(8)
 ENTER(9)
 ENTER(10)
 ENTER(11)
+ENTER(12)
 SEC("uprobe") int leave_6(struct pt_regs *ctx) { return created(ctx); }
 SEC("uprobe") int leave_call(struct pt_regs *ctx) { return leave(ctx, 0); }
 #endif
@@ -572,6 +737,7 @@ static long sweep_conn(void *map, struct handle *key, struct conn *c, struct swe
   if (key->tgid != s->pid_tgid >> 32) return 0;
   end_conn(c, s->pid_tgid);
   copy = *key;
+  if (c->state & CONN_NAME) bpf_map_delete_elem(&names, &copy);
   bpf_map_delete_elem(&conns, &copy);
   return 0;
 }
