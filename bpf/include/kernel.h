@@ -20,7 +20,7 @@ typedef long long s64;
 #define NULL ((void *)0)
 
 /* BTF-defined maps: the loader reads the numbers out of these types. */
-#define MAP_NUMBER(name, value) int(*name)[value]
+#define MAP_NUMBER(name, value) int (*name)[value]
 #define MAP_TYPE(name, type) typeof(type) *name
 #define BPF_MAP_TYPE_HASH 1
 #define BPF_MAP_TYPE_ARRAY 2
