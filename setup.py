@@ -77,7 +77,7 @@ setup(
         "oisp_core": ["include/**/*.h"],
         "oisp_sensor.demo": ["*.oisp"],
         "oisp_core._data.schema": ["**/*.json"],
-        "oisp_core._data.semconv": ["**/*.yaml", "**/*.md"],
+        "oisp_core._data.semconv": ["**/*.yaml", "**/*.md", "**/*.bin"],
         "oisp_sensor._data.bpf": ["**/*.bpf.o"],
     },
     include_package_data=False,

@@ -262,11 +262,11 @@ cdef class Automaton:
         classes_count = int(kept["classes"].max()) + 1
         states = len(kept["next"]) // classes_count
         self.owner = kept
-        self.table.next = <const uint32_t*><uintptr_t>kept["next"].ctypes.data
-        self.table.out_start = <const uint32_t*><uintptr_t>kept["out_start"].ctypes.data
-        self.table.outputs = <const uint32_t*><uintptr_t>kept["outputs"].ctypes.data
-        self.table.lengths = <const uint32_t*><uintptr_t>kept["lengths"].ctypes.data
-        memcpy(self.table.classes, <const void*><uintptr_t>kept["classes"].ctypes.data, 256)
+        self.table.next = <const uint32_t*><uintptr_t>kept["next"].__array_interface__["data"][0]
+        self.table.out_start = <const uint32_t*><uintptr_t>kept["out_start"].__array_interface__["data"][0]
+        self.table.outputs = <const uint32_t*><uintptr_t>kept["outputs"].__array_interface__["data"][0]
+        self.table.lengths = <const uint32_t*><uintptr_t>kept["lengths"].__array_interface__["data"][0]
+        memcpy(self.table.classes, <const void*><uintptr_t>kept["classes"].__array_interface__["data"][0], 256)
         self.table.classes_count = classes_count
         self.table.states = states
         self.table.first_match = (states - (len(kept["out_start"]) - 1)) * classes_count

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The tests that provider files carry: requests that must match, near misses that must not.
 
-They run through the same questions as live traffic: the head, the body, then a response. Where a case names none, a plain
-JSON answer stands in, so that nothing stays undecided.
+They run through the same questions as live traffic: the head, the body, then a response. Where a case names none, a
+plain JSON answer stands in, so that nothing stays undecided.
 """
 
 from __future__ import annotations

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -33,14 +32,13 @@ from oisp_core.match.fingerprints import (
     read_documents,
     read_semconv,
 )
-from oisp_core.resources import data
+from oisp_core.match.tables import DTYPES, KEY_NODES_MAX, Tables
 
-__all__ = ["DTYPES", "FOLD", "Tables", "check", "compile_semconv", "first_error", "load_tables", "rule_hash"]
+__all__ = ["FOLD", "compile_folders", "compile_semconv", "first_error", "rule_hash"]
 
 FOLD = 0x2020202020202020
 _MASK = (1 << 64) - 1
 GLOB_REGION, GLOB_LABEL, GLOB_MANY, GLOB_REST = b"\x01", b"\x02", b"\x03", b"\x04"
-KEY_NODES_MAX = 512
 # enum oisp_rule_flag
 WEBSOCKET, GRPC, ALONE, NOT_AI, ANY_PATH = 1, 2, 4, 8, 16
 # enum oisp_header_action
@@ -54,47 +52,6 @@ _FIXED_HEADERS = {
     "upgrade": UPGRADE,
     "sec-websocket-protocol": SUBPROTOCOL,
     "cookie": COOKIE,
-}
-
-
-def _struct(fields: str) -> np.dtype[Any]:
-    """`name:bytes` of each field, in order and without padding, as in the header."""
-    kinds = {"1": "u1", "2": "<u2", "4": "<u4", "16": "S16"}
-    return np.dtype([(name, kinds[size]) for name, size in (f.split(":") for f in fields.split())])
-
-
-DTYPES: dict[str, np.dtype[Any]] = {
-    "pool": np.dtype(np.uint8),
-    "hosts": _struct("hash:4 at:4 size:4 first:4 count:4"),
-    "suffixes": _struct("hash:4 at:4 size:4 first:4 count:4"),
-    "links": _struct("at:4 size:4 port:2 provider:2 flags:1 account:1 reserved:2"),
-    "edges": _struct("hash:4 parent:4 child:4 at:4 size:4"),
-    "nodes": _struct("any:4 glob_first:4 glob_count:2 terminal:2"),
-    "globs": _struct("child:4 prefix:4 prefix_size:4 suffix:4 suffix_size:4"),
-    "terminals": _struct(
-        "rules_first:4 gates_first:4 served_first:4 rules_count:2 gates_count:2 served_count:2 rank:2 anchored:1 "
-        "model_from:1 model_to:1 region:1 project:1 organization:1 reserved:2"
-    ),
-    "rules": _struct(
-        "name:4 name_size:4 provider:2 dialect:2 shape:2 terminal:2 variant_first:2 variant_count:1 "
-        "kind:1 request_type:1 methods:1 flags:1 reserved:1"
-    ),
-    "variants": _struct("at:4 size:4 shape:2 dialect:2 kind:1 request_type:1 reserved:2"),
-    "gates": np.dtype("<u2"),
-    "served": np.dtype("<u2"),
-    "shapes": _struct("first:4 all:2 any:2 none:2 model:2 multipart:1 answers:1 reserved:2"),
-    "terms": _struct("node:2 types:1 reserved:1"),
-    "key_edges": _struct("hash:4 at:4 size:4 parent:2 child:2"),
-    "key_nodes": _struct("items:2 test_first:2 test_count:2 reserved:2"),
-    "key_tests": _struct("at:4 size:4 node:2 mode:1 reserved:1"),
-    "headers": _struct("hash:4 at:4 size:4 signal_first:4 signal_count:2 actions:2"),
-    "signals": _struct("at:4 size:4 provider:2 mode:1 where:1"),
-    "keys": _struct("prefix:16 size:1 auth:1 account:1 aws:1 provider:2 reserved:2"),
-    "providers": _struct("id:4 id_size:4 key_first:4 key_count:2 name:1 auth_type:1"),
-    "ports": _struct("port:2 provider:2"),
-    "queries": _struct("at:4 size:4"),
-    "any_gates": np.dtype("<u2"),
-    "value_signals": np.dtype("<u2"),
 }
 
 
@@ -112,15 +69,6 @@ def rule_hash(data: bytes, fold: int = 0, seed: int = 0) -> int:
     h ^= h >> 29
     h = (h ^ (b | fold) ^ n) * 0xBF58476D1CE4E5B9 & _MASK
     return h >> 32
-
-
-@dataclass
-class Tables:
-    """A compiled registry: arrays, and the names that their numbers stand for. All of it can be stored and loaded."""
-
-    arrays: dict[str, NDArray[Any]]
-    automata: dict[str, trie.AutomatonArrays]
-    names: dict[str, Any] = field(default_factory=dict)
 
 
 class _Pool:
@@ -574,138 +522,13 @@ def first_error(errors: Iterable[ConfigError]) -> ConfigError | None:
     return ConfigError(first.file, first.line, first.key, first.expected, first.got, message=first.message, hint=hint)
 
 
-def load_tables(user_dir: Path | str | None = None) -> Tables:
-    """The shipped registry, with the user's files over it. ConfigError with the first mistake."""
+def compile_folders(shipped: Path | str, user_dir: Path | str | None = None) -> Tables:
+    """Compile from the YAML files. ConfigError with the first mistake."""
     over = read_documents(user_dir) if user_dir is not None else []
-    semconv = read_semconv(read_documents(data("semconv/providers")), over)
+    semconv = read_semconv(read_documents(shipped), over)
     if (error := first_error(semconv.errors)) is not None:
         raise error
     tables, errors = compile_semconv(semconv)
     if tables is None:
         raise first_error(errors) or ConfigError(message="the registry does not compile")
     return tables
-
-
-# (table, field, what it is an index into, whether the value is 1-based with 0 for "none")
-_INDEXES = (
-    ("links", "provider", "providers", True),
-    ("edges", "child", "nodes", False),
-    ("nodes", "any", "nodes", False),
-    ("nodes", "terminal", "terminals", True),
-    ("globs", "child", "nodes", False),
-    ("rules", "provider", "providers", True),
-    ("rules", "shape", "shapes", True),
-    ("rules", "terminal", "terminals", True),
-    ("variants", "shape", "shapes", True),
-    ("shapes", "model", "key_nodes", False),
-    ("key_edges", "parent", "key_nodes", False),
-    ("key_edges", "child", "key_nodes", False),
-    ("key_nodes", "items", "key_nodes", False),
-    ("key_tests", "node", "key_nodes", False),
-    ("signals", "provider", "providers", True),
-    ("keys", "provider", "providers", True),
-    ("ports", "provider", "providers", True),
-)
-# (table, first, count, what it is a range of)
-_RANGES = (
-    ("hosts", "at", "size", "pool"), ("hosts", "first", "count", "links"),
-    ("suffixes", "at", "size", "pool"), ("suffixes", "first", "count", "links"),
-    ("links", "at", "size", "pool"), ("edges", "at", "size", "pool"),
-    ("nodes", "glob_first", "glob_count", "globs"),
-    ("globs", "prefix", "prefix_size", "pool"), ("globs", "suffix", "suffix_size", "pool"),
-    ("terminals", "rules_first", "rules_count", "rules"), ("terminals", "gates_first", "gates_count", "gates"),
-    ("terminals", "served_first", "served_count", "served"),
-    ("rules", "name", "name_size", "pool"), ("rules", "variant_first", "variant_count", "variants"),
-    ("variants", "at", "size", "pool"), ("key_edges", "at", "size", "pool"),
-    ("key_nodes", "test_first", "test_count", "key_tests"), ("key_tests", "at", "size", "pool"),
-    ("headers", "at", "size", "pool"), ("headers", "signal_first", "signal_count", "signals"),
-    ("signals", "at", "size", "pool"), ("providers", "id", "id_size", "pool"),
-    ("providers", "key_first", "key_count", "keys"), ("queries", "at", "size", "pool"),
-)  # fmt: skip
-_PROBED = {"hosts": "count", "suffixes": "count", "edges": "child", "key_edges": "child", "headers": "size"}
-
-
-def check(tables: Tables) -> None:
-    """ValueError unless every number in `tables` that a match follows stays inside of them.
-
-    A table that passes may still say wrong things; it cannot lead outside of memory or into a search without end.
-    """
-    arrays = tables.arrays
-
-    def need(holds: Any, what: str) -> None:
-        if not holds:
-            raise ValueError(f"registry tables: {what}")
-
-    for name, dtype in DTYPES.items():
-        need(
-            name in arrays and arrays[name].dtype == dtype and arrays[name].ndim == 1,
-            f"{name} is missing or of another type",
-        )
-    for table, column, other, one_based in _INDEXES:
-        values = arrays[table][column]
-        need(
-            not len(values) or int(values.max()) < len(arrays[other]) + one_based,
-            f"{table}.{column} leads outside of {other}",
-        )
-    for table, first, count, other in _RANGES:
-        ends = arrays[table][first].astype(np.int64) + arrays[table][count]
-        need(not len(ends) or int(ends.max()) <= len(arrays[other]), f"{table}.{first} leads outside of {other}")
-    for name, empty in _PROBED.items():
-        size = len(arrays[name])
-        need(size >= 2 and size & (size - 1) == 0, f"{name} has no power of two of slots")
-        need(int(np.count_nonzero(arrays[name][empty])) <= size // 2, f"{name} is too full")
-    for name in ("gates", "any_gates"):
-        need(not len(arrays[name]) or int(arrays[name].max()) < len(arrays["rules"]), f"{name} leads outside of rules")
-    need(len(arrays["value_signals"]) <= len(tables.names["values"]), "value_signals has more entries than patterns")
-    _check_more(tables, need)
-
-
-def _check_more(tables: Tables, need: Any) -> None:
-    arrays, names = tables.arrays, tables.names
-    shapes = arrays["shapes"]
-    ends = shapes["first"].astype(np.int64) + shapes["all"] + shapes["any"] + shapes["none"]
-    need(not len(ends) or int(ends.max()) <= len(arrays["terms"]), "shapes.first leads outside of terms")
-    need(0 < len(arrays["key_nodes"]) <= KEY_NODES_MAX, "too many body keys")
-    need(
-        not len(arrays["terms"]) or int(arrays["terms"]["node"].max()) < max(len(arrays["key_nodes"]), 64), "terms.node"
-    )
-    for i in np.flatnonzero(shapes["multipart"] == 0):
-        part = arrays["terms"]["node"][int(shapes["first"][i]) : int(ends[i])]
-        need(not len(part) or int(part.max()) < len(arrays["key_nodes"]), "terms.node leads outside of key_nodes")
-    for i in np.flatnonzero(shapes["multipart"]):
-        part = arrays["terms"]["node"][int(shapes["first"][i]) : int(ends[i])]
-        need(not len(part) or int(part.max()) < 64, "more form fields than 64")
-    need(len(arrays["nodes"]) > 0, "no root of paths")
-    _check_depth(arrays, need)
-    captures = arrays["terminals"]
-    need(not len(captures) or bool((captures["model_to"] <= captures["model_from"]).all()), "terminals.model")
-    need(
-        not len(captures) or bool(((captures["model_from"] == 0) | (captures["model_to"] > 0)).all()), "terminals.model"
-    )
-    need(bool((arrays["keys"]["size"] <= 16).all()), "keys.size")
-    need(len(names["providers"]) == len(arrays["providers"]), "names of providers")
-    for table in ("rules", "variants"):
-        values = arrays[table]["dialect"]
-        need(not len(values) or int(values.max()) <= len(names["dialects"]), f"{table}.dialect")
-    for column, words in (("kind", 11), ("request_type", 7)):
-        for table in ("rules", "variants"):
-            need(not len(arrays[table]) or int(arrays[table][column].max()) <= words, f"{table}.{column}")
-    need(len(names["header_filter"]) == 4, "header_filter")
-    values = arrays["value_signals"]
-    need(not len(values) or int(values.max()) < len(arrays["signals"]), "value_signals leads outside of signals")
-    need(len(names["values"]) == 1 or len(values) == len(names["values"]), "value_signals does not fit its patterns")
-
-
-def _check_depth(arrays: dict[str, NDArray[Any]], need: Any) -> None:
-    """Children are always numbered above their parents, so that no walk comes back to where it was."""
-    numbers = np.arange(len(arrays["nodes"]))
-    used = arrays["edges"]["child"] > 0
-    need(bool((arrays["edges"]["child"][used] > arrays["edges"]["parent"][used]).all()), "edges lead back")
-    some = arrays["nodes"]["any"]
-    need(bool(((some == 0) | (some > numbers)).all()), "nodes.any leads back")
-    for i in np.flatnonzero(arrays["nodes"]["glob_count"]):
-        first = int(arrays["nodes"]["glob_first"][i])
-        children = arrays["globs"]["child"][first : first + int(arrays["nodes"]["glob_count"][i])]
-        need(bool((children > i).all()), "globs lead back")
-    used = arrays["key_edges"]["child"] > 0
-    need(bool((arrays["key_edges"]["child"][used] > arrays["key_edges"]["parent"][used]).all()), "key_edges lead back")

@@ -13,15 +13,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from oisp_core import resources
 from oisp_core.errors import ConfigError
 from oisp_core.match.shape import Bool, Date, Document, Int, Many, MapOf, Seq, Struct, Text, load_document
+from oisp_core.match.words import ACCOUNT_TYPES, AUTH_TYPES, KINDS, METHODS, PROVIDER_NAMES, REQUEST_TYPES
 
 __all__ = [
-    "ACCOUNT_TYPES",
-    "AUTH_TYPES",
-    "KINDS",
-    "PROVIDER_NAMES",
-    "REQUEST_TYPES",
     "Case",
     "Endpoint",
     "Host",
@@ -32,26 +29,11 @@ __all__ = [
     "Signal",
     "Variant",
     "json_schema",
+    "provider_files",
     "read_documents",
     "read_semconv",
 ]
 
-# The contract's enums, in its order; 0 is "absent" (contract.h). A test compares them with the header.
-PROVIDER_NAMES = (
-    "openai", "anthropic", "google", "azure_openai", "aws_bedrock", "cohere", "mistral", "groq", "together",
-    "fireworks", "replicate", "huggingface", "ollama", "lmstudio", "vllm", "other",
-)  # fmt: skip
-AUTH_TYPES = ("api_key", "oauth", "service_account", "session", "none", "unknown")
-ACCOUNT_TYPES = ("personal", "corporate", "shared", "unknown")
-REQUEST_TYPES = ("chat", "completion", "embedding", "image", "audio", "moderation", "other")
-KINDS = ("chat", "completion", "embedding", "image", "audio", "moderation", "rerank", "rag", "mcp", "count", "other")
-LEVELS = ("high", "medium", "low", "inferred")
-DETECTION_METHODS = (
-    "known_endpoint", "payload_inspection", "header_fingerprint", "content_pattern", "model_string_match", "heuristic",
-    "vendor_reported",
-)  # fmt: skip
-EVIDENCE = ("host", "path", "header", "key", "body", "response", "model", "port", "never")
-METHODS = {"GET": 1, "POST": 2, "PUT": 4, "PATCH": 8, "DELETE": 16, "CONNECT": 32}
 PROVIDER_KINDS = ("cloud", "gateway", "local", "assistant", "vector_db", "mcp")
 JSON_TYPES = {"string": 1, "number": 2, "bool": 4, "null": 8, "object": 16, "array": 32}
 ANSWERS = {"json": 1, "sse": 2, "ndjson": 4, "other": 8}
@@ -634,12 +616,17 @@ class _Reader:
             gap("no fact with source and date", "add what the file rests on under facts")
 
 
-def read_documents(folder: Path | str) -> list[Document]:
+def provider_files(folder: Path | str) -> list[Path]:
     """The YAML files of a folder, by name. ConfigError if it is none."""
     folder = Path(folder)
     if not folder.is_dir():
         raise ConfigError(folder, expected="a folder of provider files (*.yaml)")
-    return [load_document(f) for f in sorted(folder.glob("*.yaml"))]
+    return resources.files(folder, ".yaml")
+
+
+def read_documents(folder: Path | str) -> list[Document]:
+    """Those files, read. What is wrong with one stands in its document."""
+    return [load_document(f) for f in provider_files(folder)]
 
 
 def read_semconv(documents: Iterable[Document], over: Iterable[Document] = ()) -> Semconv:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from typing_extensions import Buffer
 
-from oisp_core.match.compile import Tables
+from oisp_core.match.tables import Tables
 from oisp_core.match.verdict import Verdict
 
 __all__ = ["Registry", "load_registry"]

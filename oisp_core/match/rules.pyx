@@ -35,8 +35,8 @@ from oisp_core.types cimport (
     oisp_field, oisp_head, oisp_slice, oisp_verdict,
 )
 
-from oisp_core.match import compile as compiling
-from oisp_core.match import fingerprints
+from oisp_core.match import tables as stored
+from oisp_core.match import words
 from oisp_core.match.verdict import Verdict
 
 __all__ = ["Registry", "load_registry"]
@@ -1239,16 +1239,13 @@ cdef oisp_slice match_provider_id(const oisp_rules* r, uint16_t provider) noexce
 
 # --- the Python face --------------------------------------------------------------------------------------------------
 
-_POINTERS = tuple(name for name in compiling.DTYPES)
-
-
 cdef const void* at(dict arrays, str name):
-    return <const void*><uintptr_t>arrays[name].ctypes.data
+    return <const void*><uintptr_t>arrays[name].__array_interface__["data"][0]
 
 
 cdef class Registry:
     def __init__(self, tables, dialect_names=()):
-        compiling.check(tables)
+        stored.check(tables)
         arrays = dict(tables.arrays)
         self.providers = list(tables.names["providers"])
         self.dialects = list(dialect_names)
@@ -1345,16 +1342,16 @@ cdef class Registry:
             rule = bytes(arrays["pool"][row["name"]:row["name"] + row["name_size"]]).decode()
         return Verdict(
             state=("none", "undecided", "ai")[v.state],
-            kind=word(fingerprints.KINDS, v.kind) if v.state != OISP_VERDICT_NONE else None,
-            request_type=word(fingerprints.REQUEST_TYPES, v.request_type) if v.state != OISP_VERDICT_NONE else None,
+            kind=word(words.KINDS, v.kind) if v.state != OISP_VERDICT_NONE else None,
+            request_type=word(words.REQUEST_TYPES, v.request_type) if v.state != OISP_VERDICT_NONE else None,
             provider=self.providers[v.provider - 1] if v.provider else None,
-            provider_name=word(fingerprints.PROVIDER_NAMES, v.provider_name),
+            provider_name=word(words.PROVIDER_NAMES, v.provider_name),
             dialect=self.dialects[v.dialect - 1] if v.dialect and v.state != OISP_VERDICT_NONE else None,
-            auth_type=word(fingerprints.AUTH_TYPES, v.auth_type),
-            account_type=word(fingerprints.ACCOUNT_TYPES, v.account_type),
-            level=word(fingerprints.LEVELS, v.level) if v.state == OISP_VERDICT_AI else None,
-            method=word(fingerprints.DETECTION_METHODS, v.method) if v.state == OISP_VERDICT_AI else None,
-            evidence=tuple(name for i, name in enumerate(fingerprints.EVIDENCE) if v.evidence >> i & 1),
+            auth_type=word(words.AUTH_TYPES, v.auth_type),
+            account_type=word(words.ACCOUNT_TYPES, v.account_type),
+            level=word(words.LEVELS, v.level) if v.state == OISP_VERDICT_AI else None,
+            method=word(words.DETECTION_METHODS, v.method) if v.state == OISP_VERDICT_AI else None,
+            evidence=tuple(name for i, name in enumerate(words.EVIDENCE) if v.evidence >> i & 1),
             rule=rule,
             model=text(v.model),
             key=text(v.key),
@@ -1364,8 +1361,8 @@ cdef class Registry:
         )
 
 
-cdef object word(words, number):
-    return words[number - 1] if number else None
+cdef object word(table, number):
+    return table[number - 1] if number else None
 
 
 cdef object text(oisp_slice slice):
@@ -1406,4 +1403,4 @@ cdef oisp_slice slice_of(bytes text):
 
 
 def load_registry(dialect_names, user_dir=None):
-    return Registry(compiling.load_tables(user_dir), dialect_names)
+    return Registry(stored.load_tables(user_dir), dialect_names)

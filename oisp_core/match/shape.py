@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from oisp_core import resources
 from oisp_core.errors import ConfigError
 
 __all__ = ["Bool", "Date", "Document", "Int", "Many", "MapOf", "Seq", "Struct", "Text", "load_document"]
@@ -75,16 +76,17 @@ def load_document(file: Path | str, text: str | bytes | None = None) -> Document
     """Read a YAML file with its lines. Anchors and aliases are refused: they can blow up, and no file needs them."""
     document = Document(str(file))
     try:
-        raw = Path(file).read_bytes() if text is None else text
+        raw = resources.read_file(file, _PLAIN_MAX) if text is None else text
     except OSError as error:
         document.report((), message=f"cannot be read: {error.strerror}")
         return document
-    if len(raw) > _PLAIN_MAX:
-        document.report((), f"at most {_PLAIN_MAX} bytes", len(raw))
+    except ValueError as error:
+        document.report((), message=str(error))
         return document
     loader = _LOADER(raw)
     try:
-        for token in yaml.scan(raw, Loader=_LOADER):
+        marked = (b"&" if isinstance(raw, bytes) else "&") in raw  # an alias needs an anchor
+        for token in yaml.scan(raw, Loader=_LOADER) if marked else ():
             if isinstance(token, yaml.AliasToken | yaml.AnchorToken):
                 document.lines[()] = token.start_mark.line + 1
                 document.report((), "a file without anchors and aliases", token.value)
