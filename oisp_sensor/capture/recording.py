@@ -8,6 +8,7 @@ file, the offset and what was expected there.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import mmap
 import os
@@ -90,7 +91,8 @@ class Recording:
 
     def close(self) -> None:
         self._view.release()
-        self._map.close()
+        with contextlib.suppress(BufferError):  # a record is still held, by a traceback: the map goes with it
+            self._map.close()
 
     def _read_header(self) -> None:
         magic, version, size, self.clock_base_ns, json_size, _ = HEADER.unpack_from(self._view)

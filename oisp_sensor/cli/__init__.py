@@ -50,8 +50,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     words, rest = _split(words)
     wanted = next((word for word in words if not word.startswith("-")), None)
-    parser, commands = _parsers(wanted)
-    args = parser.parse_args(words)
+    parser, commands, verb = _parsers(wanted)
+    args, unknown = parser.parse_known_args(words)
+    if unknown:
+        hint = "; a command goes after `--`" if wanted == "record" and not unknown[0].startswith("-") else ""
+        verb.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
     if args.command_name is None:
         parser.print_help()
         return 2
@@ -77,7 +80,8 @@ def _split(words: list[str]) -> tuple[list[str], list[str]]:
     return words, []
 
 
-def _parsers(wanted: str | None) -> tuple[argparse.ArgumentParser, dict[str, Verb]]:
+def _parsers(wanted: str | None) -> tuple[argparse.ArgumentParser, dict[str, Verb], argparse.ArgumentParser]:
+    """The parser of all, the command that is wanted, and the parser that speaks of mistakes: that command's own."""
     from oisp_sensor import version
 
     parser = argparse.ArgumentParser(
@@ -89,6 +93,7 @@ def _parsers(wanted: str | None) -> tuple[argparse.ArgumentParser, dict[str, Ver
     parser.add_argument("--version", action="version", version=f"oisp-sensor {version()}")
     verbs = parser.add_subparsers(dest="command_name", metavar="COMMAND", title="commands")
     loaded: dict[str, Verb] = {}
+    speaker = parser
     for name, line in COMMANDS.items():
         module = f"oisp_sensor.cli.{name}"
         if find_spec(module) is None:
@@ -98,10 +103,10 @@ def _parsers(wanted: str | None) -> tuple[argparse.ArgumentParser, dict[str, Ver
             continue
         source = import_module(module)
         loaded[name] = command = cast("Verb", source.command)
-        sub = verbs.add_parser(
+        speaker = verbs.add_parser(
             name,
             help=line,
             allow_abbrev=False,
         )
-        command.prepare_parser(sub)
-    return parser, loaded
+        command.prepare_parser(speaker)
+    return parser, loaded, speaker

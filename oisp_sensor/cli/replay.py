@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import struct
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from oisp_core.errors import ConfigError, RecordingError
@@ -95,9 +96,7 @@ class _Player:
 
     def play(self, recording: Recording, end: int) -> None:
         told = 0
-        for number, record in enumerate(recording):
-            if number == end:
-                break
+        for number, record in enumerate(islice(recording, end)):
             kind = _HEAD.unpack_from(record)[1]
             time = self._time(kind, record)
             if time >= told + _TURN_NS:

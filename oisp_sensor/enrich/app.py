@@ -64,6 +64,8 @@ def _script(arguments: Sequence[str]) -> App | None:
     for word in words:
         if word == "-m":
             return _APPS.get(next(words, "").partition(".")[0])
+        if word in ("-c", "-e", "-p", "--eval", "--print"):
+            return None  # a program in an argument
         if word.startswith("-"):
             continue
         known = next((key for package, key in _PACKAGES.items() if f"node_modules/{package}/" in word), "")
