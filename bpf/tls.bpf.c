@@ -61,6 +61,20 @@ struct {
   MAP_TYPE(value, struct conn);
 } conns SEC(".maps");
 
+struct {
+  MAP_NUMBER(type, BPF_MAP_TYPE_HASH);
+  MAP_NUMBER(max_entries, 16384);
+  MAP_TYPE(key, struct handle);
+  MAP_TYPE(value, struct name);
+} names SEC(".maps");
+
+struct {
+  MAP_NUMBER(type, BPF_MAP_TYPE_ARRAY);
+  MAP_NUMBER(max_entries, 1);
+  MAP_TYPE(key, u32);
+  MAP_TYPE(value, struct name);
+} blank_name SEC(".maps");
+
 /* Thread groups with entries in `conns`, and how many: spares every other process the walk at its exit. */
 struct {
   MAP_NUMBER(type, BPF_MAP_TYPE_HASH);
@@ -89,7 +103,8 @@ struct {
 
 INLINE void count_loss(u32 cause, u64 records, int direction, u64 bytes) {
   struct loss *l = bpf_map_lookup_elem(&losses, &cause);
-  if (!l) return;
+  if (!l)
+    return;
   __sync_fetch_and_add(&l->records, records);
   if (direction == OISP_WRITE)
     __sync_fetch_and_add(&l->bytes[0], bytes);
@@ -109,19 +124,22 @@ INLINE u64 process_start(struct task_struct *task) {
   struct task_struct *leader = NULL;
   u64 start = 0;
   kernel_read(&leader, &task->group_leader);
-  if (leader) kernel_read(&start, &leader->start_boottime);
+  if (leader)
+    kernel_read(&start, &leader->start_boottime);
   return start;
 }
 
 INLINE int current_in_scope(u32 tgid, u64 start) {
-  if (tgid == oisp_settings.self[0] || tgid == oisp_settings.self[1]) return 0;
+  if (tgid == oisp_settings.self[0] || tgid == oisp_settings.self[1])
+    return 0;
   if (oisp_settings.mode == SCOPE_TREE) {
     struct member *m = bpf_map_lookup_elem(&scope, &tgid);
     return m && start - m->start_time < CLOCK_TICK_NS;
   }
   if (oisp_settings.mode == SCOPE_CGROUP)
     return bpf_get_current_ancestor_cgroup_id(oisp_settings.cgroup_level) == oisp_settings.cgroup;
-  if (oisp_settings.mode == SCOPE_UID) return (u32)bpf_get_current_uid_gid() == oisp_settings.uid;
+  if (oisp_settings.mode == SCOPE_UID)
+    return (u32)bpf_get_current_uid_gid() == oisp_settings.uid;
   return oisp_settings.mode == SCOPE_ALL;
 }
 
@@ -145,7 +163,8 @@ INLINE void count_holder(u32 tgid, s64 change) {
     bpf_map_update_elem(&holders, &tgid, &zero, BPF_NOEXIST);
     n = bpf_map_lookup_elem(&holders, &tgid);
   }
-  if (n) __sync_fetch_and_add(n, change);
+  if (n)
+    __sync_fetch_and_add(n, change);
 }
 
 INLINE int put_conn(u16 kind, struct conn *c, u64 pid_tgid, u64 wake) {
@@ -176,8 +195,40 @@ INLINE int put_conn(u16 kind, struct conn *c, u64 pid_tgid, u64 wake) {
   return 1;
 }
 
+/* Addresses and name, as far as they are known: once after OPEN, and again when the addresses come later. */
+INLINE void put_address(struct conn *c, struct handle *key) {
+  struct name *name = c->state & CONN_NAME ? bpf_map_lookup_elem(&names, key) : NULL;
+  struct oisp_record_address *r = bpf_ringbuf_reserve(&ring, sizeof(*r) + NAME_MAX, 0);
+  u64 size = 0;
+  if (!r) {
+    count_loss(OISP_LOST_RING_FULL, 1, OISP_WRITE, 0);
+    return;
+  }
+  r->head.kind = OISP_RECORD_ADDRESS;
+  r->head.flags = c->flags;
+  r->conn = c->id;
+  r->ts = bpf_ktime_get_ns();
+  __builtin_memcpy(r->local_ip, c->local_ip, 16);
+  __builtin_memcpy(r->remote_ip, c->remote_ip, 16);
+  r->local_port = c->local_port;
+  r->remote_port = c->remote_port;
+  r->tls_version = 0;
+  if (name) {
+    size = name->size;
+    if (size > NAME_MAX)
+      size = NAME_MAX;
+    __builtin_memcpy(r + 1, name->text, NAME_MAX);
+  }
+  r->sni_size = size;
+  r->alpn_size = 0;
+  r->head.size = sizeof(*r) + ((size + 7) & ~7ULL);
+  c->state |= CONN_TOLD;
+  bpf_ringbuf_submit(r, wake_flags());
+}
+
 INLINE void end_conn(struct conn *c, u64 pid_tgid) {
-  if ((c->state & (CONN_OPENED | CONN_CLOSED)) == CONN_OPENED) put_conn(OISP_RECORD_CLOSE, c, pid_tgid, wake_flags());
+  if ((c->state & (CONN_OPENED | CONN_CLOSED)) == CONN_OPENED)
+    put_conn(OISP_RECORD_CLOSE, c, pid_tgid, wake_flags());
   c->state |= CONN_CLOSED;
 }
 
@@ -190,7 +241,8 @@ INLINE struct conn *add_conn(struct handle *key, u64 start, u32 flags) {
   fresh.uid = (u32)ids;
   fresh.gid = ids >> 32;
   fresh.flags = flags;
-  if (bpf_map_update_elem(&conns, key, &fresh, BPF_NOEXIST) == 0) count_holder(key->tgid, 1);
+  if (bpf_map_update_elem(&conns, key, &fresh, BPF_NOEXIST) == 0)
+    count_holder(key->tgid, 1);
   return bpf_map_lookup_elem(&conns, key);
 }
 
@@ -198,9 +250,12 @@ INLINE struct conn *add_conn(struct handle *key, u64 start, u32 flags) {
 INLINE struct conn *conn_of(u64 ssl, u64 pid_tgid, u64 start, u32 flags) {
   struct handle key = {.ssl = ssl, .tgid = pid_tgid >> 32};
   struct conn *c = bpf_map_lookup_elem(&conns, &key);
-  if (c && c->start_time == start && !(c->state & CONN_CLOSED)) return c;
+  if (c && c->start_time == start && !(c->state & CONN_CLOSED))
+    return c;
   if (c) {
-    if (c->state & CONN_CLOSED) flags = c->flags & OISP_RECORD_SERVER;
+    if (c->state & CONN_CLOSED)
+      flags = c->flags & OISP_RECORD_SERVER;
+    bpf_map_delete_elem(&names, &key);
     bpf_map_delete_elem(&conns, &key);
     count_holder(key.tgid, -1);
   }
@@ -210,9 +265,13 @@ INLINE struct conn *conn_of(u64 ssl, u64 pid_tgid, u64 start, u32 flags) {
 INLINE void drop_conn(u64 ssl, u64 pid_tgid) {
   struct handle key = {.ssl = ssl, .tgid = pid_tgid >> 32};
   struct conn *c = bpf_map_lookup_elem(&conns, &key);
-  if (!c) return;
+  if (!c)
+    return;
   end_conn(c, pid_tgid);
-  if (bpf_map_delete_elem(&conns, &key) == 0) count_holder(key.tgid, -1);
+  if (c->state & CONN_NAME)
+    bpf_map_delete_elem(&names, &key);
+  if (bpf_map_delete_elem(&conns, &key) == 0)
+    count_holder(key.tgid, -1);
 }
 
 /* ---- traffic ---- */
@@ -241,7 +300,8 @@ INLINE void fill(struct walk *w, u64 round, struct oisp_record_data *r, u64 n, c
   r->offset += round * OISP_RECORD_CHUNK;
   r->sequence += round;
   asm volatile("" : "+r"(n));
-  if (n - 1 >= class) n = class; /* never taken; the verifier wants the bound on this very register */
+  if (n - 1 >= class)
+    n = class; /* never taken; the verifier wants the bound on this very register */
   last = (n - 1) & ~7ULL;
   *(u64 *)(payload + (last & (class - 1))) = 0; /* the padding must not show what the ring held before */
   r->captured = n;
@@ -267,7 +327,8 @@ INLINE void fill(struct walk *w, u64 round, struct oisp_record_data *r, u64 n, c
 /* One whole chunk of a long call; answers 1 after the last. */
 static long put_chunk(u64 round, struct walk *w) {
   const u64 n = OISP_RECORD_CHUNK;
-  if (round >= w->transfer->whole) return 1;
+  if (round >= w->transfer->whole)
+    return 1;
   PUT_CLASS(OISP_RECORD_CHUNK)
   return 0;
 }
@@ -275,7 +336,8 @@ static long put_chunk(u64 round, struct walk *w) {
 /* The rest of a call, or all of a short one: a reservation of its size, so that 200 bytes do not take 16 KiB. */
 INLINE void put_rest(struct walk *w) {
   u64 n = w->transfer->rest, round = w->transfer->whole;
-  if (n == 0) return;
+  if (n == 0)
+    return;
   if (n <= 256)
     PUT_CLASS(256)
   else if (n <= 1024)
@@ -297,7 +359,8 @@ INLINE void put_chunks(struct walk *w) {
   bpf_loop(w->transfer->whole, put_chunk, w, 0);
 #else
   for (u64 round = 0; round < BASIC_ROUNDS; round++)
-    if (put_chunk(round, w)) break;
+    if (put_chunk(round, w))
+      break;
   if (w->transfer->whole > BASIC_ROUNDS) { /* out of rounds: what is left is counted, and later calls go on behind it */
     u64 left = w->transfer->whole - BASIC_ROUNDS;
     lose(w, OISP_LOST_TOO_LARGE, left + (w->transfer->rest > 0), left * OISP_RECORD_CHUNK + w->transfer->rest);
@@ -307,9 +370,7 @@ INLINE void put_chunks(struct walk *w) {
   put_rest(w);
 }
 
-INLINE int direction_of(u32 function) {
-  return function == FN_READ || function == FN_READ_EX ? OISP_READ : OISP_WRITE;
-}
+INLINE int direction_of(u32 function) { return function == FN_READ || function == FN_READ_EX ? OISP_READ : OISP_WRITE; }
 
 INLINE u64 advance(u64 *counter, u64 by) {
 #ifdef OISP_MODERN
@@ -319,6 +380,17 @@ INLINE u64 advance(u64 *counter, u64 by) {
   *counter = before + by;
   return before;
 #endif
+}
+
+/* A write whose ciphertext went into memory: the thread will send it. With the bytes of two handles waiting, which one
+ * a send belongs to is not known, and neither is guessed. */
+INLINE void expect_send(struct thread *t, u64 ssl, u64 n) {
+  if (t->pending == ssl) {
+    t->pending_size += n;
+  } else {
+    t->pending = t->pending ? 0 : ssl;
+    t->pending_size = n;
+  }
 }
 
 INLINE void put_call(struct thread *thread, struct call *call, u64 pid_tgid, u64 n) {
@@ -334,6 +406,10 @@ INLINE void put_call(struct thread *thread, struct call *call, u64 pid_tgid, u64
   }
   if (!(c->state & CONN_OPENED) && put_conn(OISP_RECORD_OPEN, c, pid_tgid, BPF_RB_FORCE_WAKEUP))
     c->state |= CONN_OPENED;
+  if (c->state & (CONN_ADDRESS | CONN_NAME) && !(c->state & CONN_TOLD)) {
+    struct handle key = {.ssl = call->ssl, .tgid = pid_tgid >> 32};
+    put_address(c, &key);
+  }
   t->head.head.kind = OISP_RECORD_DATA;
   t->head.head.flags = c->flags;
   t->head.conn = c->id;
@@ -361,6 +437,8 @@ INLINE void put_call(struct thread *thread, struct call *call, u64 pid_tgid, u64
   }
   w.conn = c;
   put_chunks(&w);
+  if (!reads && !(c->state & CONN_ADDRESS))
+    expect_send(thread, call->ssl, n);
 }
 
 /* ---- calls ---- */
@@ -370,7 +448,8 @@ INLINE struct thread *thread_of(u64 pid_tgid) {
   if (!t) {
     u32 zero = 0;
     struct thread *empty = bpf_map_lookup_elem(&blank, &zero);
-    if (empty) bpf_map_update_elem(&threads, &pid_tgid, empty, BPF_NOEXIST);
+    if (empty)
+      bpf_map_update_elem(&threads, &pid_tgid, empty, BPF_NOEXIST);
     t = bpf_map_lookup_elem(&threads, &pid_tgid);
   }
   return t;
@@ -383,10 +462,12 @@ INLINE void push_call(struct pt_regs *ctx, struct thread *t, u32 function) {
   u32 depth = t->depth;
   struct call *call;
   for (int i = 0; i < CALL_DEPTH; i++)
-    if (depth > 0 && t->calls[(depth - 1) & (CALL_DEPTH - 1)].stack <= stack) depth--;
+    if (depth > 0 && t->calls[(depth - 1) & (CALL_DEPTH - 1)].stack <= stack)
+      depth--;
   t->returned = 0;
   t->depth = depth;
-  if (depth >= CALL_DEPTH) return; /* its return finds nothing and counts */
+  if (depth >= CALL_DEPTH)
+    return; /* its return finds nothing and counts */
   call = &t->calls[depth & (CALL_DEPTH - 1)];
   call->inner = 0;
   if (depth > 0) {
@@ -398,6 +479,7 @@ INLINE void push_call(struct pt_regs *ctx, struct thread *t, u32 function) {
   call->stack = stack;
   call->ssl = REG_1(ctx);
   call->buffer = REG_2(ctx);
+  call->size = REG_3(ctx);
   fourth = REG_4(ctx);
   fifth = REG_5(ctx);
   call->moved = function == FN_WRITE_EX2 ? fifth : fourth;
@@ -406,19 +488,47 @@ INLINE void push_call(struct pt_regs *ctx, struct thread *t, u32 function) {
   t->depth = depth + 1;
 }
 
+#define SSL_CTRL_SET_TLSEXT_HOSTNAME 55
+
+/* The client names the server that it wants: what goes out as SNI. */
+INLINE void set_name(struct pt_regs *ctx, u64 pid_tgid) {
+  struct handle key = {.ssl = REG_1(ctx), .tgid = pid_tgid >> 32};
+  u32 zero = 0;
+  struct conn *c;
+  struct name *name;
+  long size;
+  if ((u32)REG_2(ctx) != SSL_CTRL_SET_TLSEXT_HOSTNAME || !REG_4(ctx))
+    return;
+  c = bpf_map_lookup_elem(&conns, &key);
+  name = bpf_map_lookup_elem(&blank_name, &zero);
+  if (!c || !name || bpf_map_update_elem(&names, &key, name, 0))
+    return;
+  name = bpf_map_lookup_elem(&names, &key);
+  if (!name)
+    return;
+  size = bpf_probe_read_user_str(name->text, NAME_MAX, (const void *)REG_4(ctx));
+  if (size <= 1)
+    return;
+  name->size = size - 1;
+  c->state |= CONN_NAME;
+}
+
 INLINE int enter(struct pt_regs *ctx, u32 function) {
   u64 pid_tgid = bpf_get_current_pid_tgid();
   u64 start = process_start((struct task_struct *)bpf_get_current_task());
   struct thread *t;
-  if (!current_in_scope(pid_tgid >> 32, start)) return 0;
+  if (!current_in_scope(pid_tgid >> 32, start))
+    return 0;
   if (function == FN_FREE || function == FN_UP_REF || function == FN_CLEAR) {
     struct handle key = {.ssl = REG_1(ctx), .tgid = pid_tgid >> 32};
     struct conn *c = bpf_map_lookup_elem(&conns, &key);
-    if (!c) return 0;
+    if (!c)
+      return 0;
     if (function == FN_UP_REF) {
       __sync_fetch_and_add(&c->references, 1);
     } else if (function == FN_CLEAR) {
-      if (c->state & CONN_OPENED) end_conn(c, pid_tgid); /* the next call gets a new connection */
+      if (c->state & CONN_OPENED)
+        end_conn(c, pid_tgid); /* the next call gets a new connection */
     } else if (c->references > 0) {
       __sync_fetch_and_add(&c->references, -1);
     } else {
@@ -429,11 +539,17 @@ INLINE int enter(struct pt_regs *ctx, u32 function) {
   if (function == FN_ACCEPT) {
     struct handle key = {.ssl = REG_1(ctx), .tgid = pid_tgid >> 32};
     struct conn *c = bpf_map_lookup_elem(&conns, &key);
-    if (c) c->flags |= OISP_RECORD_SERVER;
+    if (c)
+      c->flags |= OISP_RECORD_SERVER;
+    return 0;
+  }
+  if (function == FN_CTRL) {
+    set_name(ctx, pid_tgid);
     return 0;
   }
   t = thread_of(pid_tgid);
-  if (t) push_call(ctx, t, function);
+  if (t)
+    push_call(ctx, t, function);
   return 0;
 }
 
@@ -454,8 +570,10 @@ INLINE int pop_call(struct thread *t, u64 stack, struct call *to) {
 INLINE u64 moved_bytes(struct pt_regs *ctx, struct call *call) {
   s32 result = (s32)REG_RESULT(ctx);
   u64 n = 0;
-  if (call->function == FN_READ || call->function == FN_WRITE) return result > 0 ? (u64)(u32)result : 0;
-  if (result == 1) bpf_probe_read_user(&n, sizeof(n), (const void *)call->moved);
+  if (call->function == FN_READ || call->function == FN_WRITE)
+    return result > 0 ? (u64)(u32)result : 0;
+  if (result == 1)
+    bpf_probe_read_user(&n, sizeof(n), (const void *)call->moved);
   return n;
 }
 
@@ -463,7 +581,8 @@ INLINE u64 moved_bytes(struct pt_regs *ctx, struct call *call) {
  * and no bytes. */
 INLINE void unmatched_return(struct pt_regs *ctx, u32 function) {
   s32 result = (s32)REG_RESULT(ctx);
-  if (function == FN_SHUTDOWN || result <= 0) return;
+  if (function == FN_SHUTDOWN || result <= 0)
+    return;
   count_loss(OISP_LOST_STATE, 1, direction_of(function), function == FN_READ || function == FN_WRITE ? result : 0);
 }
 
@@ -474,20 +593,25 @@ INLINE int leave(struct pt_regs *ctx, u32 function) {
   u64 n;
   if (!t || !pop_call(t, REG_STACK(ctx), &call)) {
     u64 start;
-    if (t && t->returned == REG_STACK(ctx)) return 0;
+    if (t && t->returned == REG_STACK(ctx))
+      return 0;
     start = process_start((struct task_struct *)bpf_get_current_task());
-    if (current_in_scope(pid_tgid >> 32, start)) unmatched_return(ctx, function);
+    if (current_in_scope(pid_tgid >> 32, start))
+      unmatched_return(ctx, function);
     return 0;
   }
-  if (call.inner) return 0;
+  if (call.inner)
+    return 0;
   if (call.function == FN_SHUTDOWN) {
     struct handle key = {.ssl = call.ssl, .tgid = pid_tgid >> 32};
     struct conn *c = (s32)REG_RESULT(ctx) == 1 ? bpf_map_lookup_elem(&conns, &key) : NULL;
-    if (c) end_conn(c, pid_tgid);
+    if (c)
+      end_conn(c, pid_tgid);
     return 0;
   }
   n = moved_bytes(ctx, &call);
-  if (n) put_call(t, &call, pid_tgid, n);
+  if (n)
+    put_call(t, &call, pid_tgid, n);
   return 0;
 }
 
@@ -497,20 +621,109 @@ INLINE int created(struct pt_regs *ctx) {
   u64 start = process_start((struct task_struct *)bpf_get_current_task());
   struct handle key = {.ssl = REG_RESULT(ctx), .tgid = pid_tgid >> 32};
   struct conn *c;
-  if (!key.ssl || !current_in_scope(key.tgid, start)) return 0;
+  if (!key.ssl || !current_in_scope(key.tgid, start))
+    return 0;
   c = bpf_map_lookup_elem(&conns, &key);
-  if (c && c->start_time == start && c->offset[0] == 0 && c->offset[1] == 0) return 0; /* a second probe */
-  if (c) drop_conn(key.ssl, pid_tgid);
+  if (c && c->start_time == start && c->offset[0] == 0 && c->offset[1] == 0)
+    return 0; /* a second probe */
+  if (c)
+    drop_conn(key.ssl, pid_tgid);
   add_conn(&key, start, 0);
   return 0;
 }
+
+/* ---- addresses ---- */
+
+INLINE int socket_addresses(struct sock *sk, struct conn *c) {
+  u16 family = 0, protocol = 0, port = 0;
+  kernel_read(&family, &sk->__sk_common.skc_family);
+  kernel_read(&protocol, &sk->sk_protocol);
+  if (protocol != IPPROTO_TCP)
+    return 0;
+  if (family == AF_INET) {
+    c->local_ip[10] = c->local_ip[11] = c->remote_ip[10] = c->remote_ip[11] = 0xff;
+    kernel_read((u32 *)&c->local_ip[12], &sk->__sk_common.skc_rcv_saddr);
+    kernel_read((u32 *)&c->remote_ip[12], &sk->__sk_common.skc_daddr);
+  } else if (family == AF_INET6) {
+    kernel_read((struct in6_addr *)c->local_ip, &sk->__sk_common.skc_v6_rcv_saddr);
+    kernel_read((struct in6_addr *)c->remote_ip, &sk->__sk_common.skc_v6_daddr);
+  } else {
+    return 0;
+  }
+  kernel_read(&port, &((struct inet_sock *)sk)->inet_sport); /* skc_num is 0 once the peer has gone */
+  c->local_port = __builtin_bswap16(port);
+  kernel_read(&port, &sk->__sk_common.skc_dport);
+  c->remote_port = __builtin_bswap16(port);
+  return 1;
+}
+
+INLINE void bind_socket(u64 ssl, u64 pid_tgid, struct sock *sk) {
+  struct handle key = {.ssl = ssl, .tgid = pid_tgid >> 32};
+  struct conn *c = bpf_map_lookup_elem(&conns, &key);
+  if (!c || c->state & CONN_ADDRESS || !socket_addresses(sk, c))
+    return;
+  c->state |= CONN_ADDRESS;
+  if ((c->state & (CONN_OPENED | CONN_CLOSED)) == CONN_OPENED)
+    put_address(c, &key);
+}
+
+/* What encryption adds to a record of a stream: at least its header and a tag, at most what CBC with padding takes. */
+#define RECORD_OVERHEAD_MIN 17
+#define RECORD_OVERHEAD_MAX 300
+#define RECORD_HEADER 5
+
+/* A socket has sent: inside SSL_write, or after it when the ciphertext went through memory. The size must be that of the
+ * ciphertext, because programs also send other things there (a callback that runs inside the call). */
+SEC("raw_tp/sock_send_length") int on_send(struct raw_tracepoint *ctx) {
+  u64 pid_tgid = bpf_get_current_pid_tgid();
+  struct thread *t = bpf_map_lookup_elem(&threads, &pid_tgid);
+  s64 sent = (s32)ctx->args[1];
+  u64 n, records, ssl;
+  if (!t || sent <= 0)
+    return 0;
+  if (t->depth) {
+    struct call *call = &t->calls[(t->depth - 1) & (CALL_DEPTH - 1)];
+    if (direction_of(call->function) != OISP_WRITE || call->function == FN_SHUTDOWN)
+      return 0;
+    n = call->size < OISP_RECORD_CHUNK ? call->size : OISP_RECORD_CHUNK;
+    records = 1;
+    ssl = call->ssl;
+  } else {
+    ssl = t->pending;
+    n = t->pending_size;
+    records = (n + OISP_RECORD_CHUNK - 1) / OISP_RECORD_CHUNK;
+    t->pending = 0;
+    if (!ssl)
+      return 0;
+  }
+  if (sent < n + records * RECORD_OVERHEAD_MIN || sent > n + records * RECORD_OVERHEAD_MAX)
+    return 0;
+  bind_socket(ssl, pid_tgid, (struct sock *)ctx->args[0]);
+  return 0;
+}
+
+/* Inside SSL_read the library takes a record's header first, alone. */
+SEC("raw_tp/sock_recv_length") int on_receive(struct raw_tracepoint *ctx) {
+  u64 pid_tgid = bpf_get_current_pid_tgid();
+  struct thread *t = bpf_map_lookup_elem(&threads, &pid_tgid);
+  struct call *call;
+  if (!t || !t->depth || (s32)ctx->args[1] != RECORD_HEADER)
+    return 0;
+  call = &t->calls[(t->depth - 1) & (CALL_DEPTH - 1)];
+  if (direction_of(call->function) == OISP_READ)
+    bind_socket(call->ssl, pid_tgid, (struct sock *)ctx->args[0]);
+  return 0;
+}
+
+/* ---- programs ---- */
 
 #ifdef OISP_MODERN
 /* One program for every place, so that a file needs one link. */
 SEC("uprobe") int probe_any(struct pt_regs *ctx) {
   u64 cookie = bpf_get_attach_cookie(ctx);
   u32 function = cookie & (COOKIE_RETURN - 1);
-  if (!(cookie & COOKIE_RETURN)) return enter(ctx, function);
+  if (!(cookie & COOKIE_RETURN))
+    return enter(ctx, function);
   return function == FN_NEW ? created(ctx) : leave(ctx, function);
 }
 #else
@@ -526,6 +739,7 @@ ENTER(8)
 ENTER(9)
 ENTER(10)
 ENTER(11)
+ENTER(12)
 SEC("uprobe") int leave_6(struct pt_regs *ctx) { return created(ctx); }
 SEC("uprobe") int leave_call(struct pt_regs *ctx) { return leave(ctx, 0); }
 #endif
@@ -558,7 +772,8 @@ INLINE u32 parent_of(struct task_struct *task) {
   struct task_struct *parent = NULL;
   int tgid = 0;
   kernel_read(&parent, &task->real_parent);
-  if (parent) kernel_read(&tgid, &parent->tgid);
+  if (parent)
+    kernel_read(&tgid, &parent->tgid);
   return tgid;
 }
 
@@ -569,9 +784,12 @@ struct sweep {
 
 static long sweep_conn(void *map, struct handle *key, struct conn *c, struct sweep *s) {
   struct handle copy;
-  if (key->tgid != s->pid_tgid >> 32) return 0;
+  if (key->tgid != s->pid_tgid >> 32)
+    return 0;
   end_conn(c, s->pid_tgid);
   copy = *key;
+  if (c->state & CONN_NAME)
+    bpf_map_delete_elem(&names, &copy);
   bpf_map_delete_elem(&conns, &copy);
   return 0;
 }
@@ -582,7 +800,8 @@ INLINE void end_handles(u64 pid_tgid) {
   u32 tgid = pid_tgid >> 32;
 #ifdef OISP_MODERN
   struct sweep s = {.pid_tgid = pid_tgid};
-  if (!bpf_map_lookup_elem(&holders, &tgid)) return;
+  if (!bpf_map_lookup_elem(&holders, &tgid))
+    return;
   bpf_for_each_map_elem(&conns, sweep_conn, &s, 0);
 #endif
   bpf_map_delete_elem(&holders, &tgid);
@@ -595,15 +814,19 @@ SEC("raw_tp/sched_process_fork") int on_fork(struct raw_tracepoint *ctx) {
   u32 tgid = pid_tgid >> 32;
   int pid = 0, group = 0;
   struct member m = {};
-  if (!current_in_scope(tgid, process_start((struct task_struct *)bpf_get_current_task()))) return 0;
+  if (!current_in_scope(tgid, process_start((struct task_struct *)bpf_get_current_task())))
+    return 0;
   kernel_read(&pid, &child->pid);
   kernel_read(&group, &child->tgid);
-  if (pid != group) return 0;
+  if (pid != group)
+    return 0;
   kernel_read(&m.start_time, &child->start_boottime);
   if (oisp_settings.mode == SCOPE_TREE) {
     u32 key = group;
-    if (!oisp_settings.follow) return 0;
-    if (bpf_map_update_elem(&scope, &key, &m, 0)) count_loss(LOSS_CONTROL, 1, OISP_WRITE, 0);
+    if (!oisp_settings.follow)
+      return 0;
+    if (bpf_map_update_elem(&scope, &key, &m, 0))
+      count_loss(LOSS_CONTROL, 1, OISP_WRITE, 0);
   }
   put_process(OISP_PROCESS_FORK, group, tgid, m.start_time, 0);
   return 0;
@@ -614,7 +837,8 @@ SEC("raw_tp/sched_process_exec") int on_exec(struct raw_tracepoint *ctx) {
   u64 pid_tgid = bpf_get_current_pid_tgid();
   u64 start = process_start(task);
   bpf_map_delete_elem(&threads, &pid_tgid);
-  if (!current_in_scope(pid_tgid >> 32, start)) return 0;
+  if (!current_in_scope(pid_tgid >> 32, start))
+    return 0;
   end_handles(pid_tgid);
   put_process(OISP_PROCESS_EXEC, pid_tgid >> 32, parent_of(task), start, 0);
   return 0;
@@ -629,14 +853,19 @@ SEC("raw_tp/sched_process_exit") int on_exit(struct raw_tracepoint *ctx) {
   u64 start;
   bpf_map_delete_elem(&threads, &pid_tgid);
   kernel_read(&signal, &task->signal);
-  if (signal) kernel_read(&alive, &signal->live.counter);
-  if (alive) return 0; /* other threads of the group go on */
+  if (signal)
+    kernel_read(&alive, &signal->live.counter);
+  if (alive)
+    return 0; /* other threads of the group go on */
   start = process_start(task);
-  if (!current_in_scope(tgid, start)) return 0;
+  if (!current_in_scope(tgid, start))
+    return 0;
   kernel_read(&status, &signal->group_exit_code);
-  if (!status) kernel_read(&status, &task->exit_code);
+  if (!status)
+    kernel_read(&status, &task->exit_code);
   end_handles(pid_tgid);
   put_process(OISP_PROCESS_EXIT, tgid, parent_of(task), start, status);
-  if (oisp_settings.mode == SCOPE_TREE) bpf_map_delete_elem(&scope, &tgid);
+  if (oisp_settings.mode == SCOPE_TREE)
+    bpf_map_delete_elem(&scope, &tgid);
   return 0;
 }

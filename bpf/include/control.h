@@ -21,7 +21,8 @@ enum function {
   FN_CLEAR = 8,     /* int SSL_clear(ssl) */
   FN_SHUTDOWN = 9,  /* int SSL_shutdown(ssl): 1 when both sides have said goodbye */
   FN_UP_REF = 10,   /* int SSL_up_ref(ssl): the next SSL_free does not free */
-  FN_ACCEPT = 11    /* SSL_accept(ssl), SSL_set_accept_state(ssl): this side is the server */
+  FN_ACCEPT = 11,   /* SSL_accept(ssl), SSL_set_accept_state(ssl): this side is the server */
+  FN_CTRL = 12      /* long SSL_ctrl(ssl, command, long, void *): one command sets the server's name */
 };
 
 #define COOKIE_RETURN 256 /* set in the cookie of a RET; the rest is the function */
@@ -61,6 +62,9 @@ struct handle {
 
 #define CONN_OPENED 1 /* OPEN was put into the ring */
 #define CONN_CLOSED 2 /* CLOSE was: only the handle is left */
+#define CONN_ADDRESS 4 /* the addresses are known */
+#define CONN_NAME 8    /* the server's name is: it stands in `names` */
+#define CONN_TOLD 16   /* ADDRESS was put into the ring, with what was known then */
 
 struct conn {
   u64 id;
@@ -75,6 +79,18 @@ struct conn {
   u32 state; /* CONN_* */
   s32 references;
   u32 zero;
+  u8 local_ip[16];
+  u8 remote_ip[16];
+  u16 local_port; /* host byte order */
+  u16 remote_port;
+  u32 zero2;
+};
+
+#define NAME_MAX 248 /* a server name has at most 253 bytes; nearly all have less than 100 */
+
+struct name {
+  u64 size; /* without the NUL */
+  u8 text[NAME_MAX];
 };
 
 #define CALL_DEPTH 4 /* nested TLS calls of one thread: a callback inside a read that writes, and two to spare */
@@ -83,6 +99,7 @@ struct call {
   u64 stack; /* stack pointer at entry: what names the call */
   u64 ssl;
   u64 buffer;
+  u64 size;
   u64 moved; /* where the _ex functions store their count */
   u64 entered;
   u32 function;
@@ -103,6 +120,8 @@ struct thread {
   u64 returned; /* stack pointer of the call that was taken off last: a second probe on the same RET is no loss */
   struct call calls[CALL_DEPTH];
   struct transfer transfer;
+  u64 pending; /* handle whose ciphertext this thread is about to send, when the library does not send by itself */
+  u64 pending_size;
 };
 
 #endif

@@ -20,7 +20,7 @@ typedef long long s64;
 #define NULL ((void *)0)
 
 /* BTF-defined maps: the loader reads the numbers out of these types. */
-#define MAP_NUMBER(name, value) int(*name)[value]
+#define MAP_NUMBER(name, value) int (*name)[value]
 #define MAP_TYPE(name, type) typeof(type) *name
 #define BPF_MAP_TYPE_HASH 1
 #define BPF_MAP_TYPE_ARRAY 2
@@ -42,6 +42,7 @@ static u64 (*bpf_get_current_task)(void) = (void *)35;
 static u64 (*bpf_get_current_cgroup_id)(void) = (void *)80;
 static long (*bpf_probe_read_user)(void *to, u32 size, const void *from) = (void *)112;
 static long (*bpf_probe_read_kernel)(void *to, u32 size, const void *from) = (void *)113;
+static long (*bpf_probe_read_user_str)(void *to, u32 size, const void *from) = (void *)114;
 static u64 (*bpf_get_current_ancestor_cgroup_id)(int level) = (void *)123;
 static void *(*bpf_ringbuf_reserve)(void *ring, u64 size, u64 flags) = (void *)131;
 static void (*bpf_ringbuf_submit)(void *record, u64 flags) = (void *)132;
@@ -52,6 +53,14 @@ static u64 (*bpf_get_attach_cookie)(void *context) = (void *)174;
 static long (*bpf_loop)(u32 rounds, void *callback, void *context, u64 flags) = (void *)181;
 #endif
 
+#define AF_INET 2
+#define AF_INET6 10
+#define IPPROTO_TCP 6
+
+struct in6_addr {
+  u8 bytes[16];
+};
+
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 struct atomic_counter {
   int counter;
@@ -59,6 +68,21 @@ struct atomic_counter {
 struct signal_struct {
   struct atomic_counter live;
   int group_exit_code;
+};
+struct sock_common {
+  u16 skc_family;
+  u16 skc_dport;
+  u32 skc_daddr;
+  u32 skc_rcv_saddr;
+  struct in6_addr skc_v6_daddr;
+  struct in6_addr skc_v6_rcv_saddr;
+};
+struct sock {
+  struct sock_common __sk_common;
+  u16 sk_protocol;
+};
+struct inet_sock {
+  u16 inet_sport;
 };
 struct task_struct {
   int pid;
@@ -76,7 +100,7 @@ struct task_struct {
   bpf_probe_read_kernel((to), sizeof(*(to)), (const void *)__builtin_preserve_access_index(from))
 
 struct raw_tracepoint {
-  u64 args[2];
+  u64 args[3];
 };
 
 /* Volatile: the compiler must not choose between two registers by arithmetic on the context's address. */

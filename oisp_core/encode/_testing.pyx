@@ -11,8 +11,8 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from oisp_core.encode.writer cimport (
-    encode_chunk, encode_embedding, encode_request, encode_response, encode_tool_call, encode_tool_result, writer_context,
-    writer_free, writer_hash_key, writer_init, writer_seed, writer_ulid)
+    encode_chunk, encode_embedding, encode_request, encode_response, encode_tool_call, encode_tool_result,
+    writer_context, writer_free, writer_hash_key, writer_init, writer_seed, writer_ulid)
 from oisp_core.types cimport (
     OISP_TEXT_STRING, oisp_buffer_append, oisp_buffer_free, oisp_buffer_wipe, oisp_call, oisp_choice, oisp_exchange,
     oisp_facts, oisp_message_part, oisp_slice, oisp_status, oisp_text, oisp_tool_answer, oisp_tool_def, oisp_ulid,

@@ -75,55 +75,33 @@ static size_t utf8_write(uint8_t *out, uint32_t c) {
 
 /* ---- escapes ---- */
 
-static int hex4(const uint8_t *p, uint32_t *out) {
-  uint32_t v = 0;
-  for (int i = 0; i < 4; i++) {
-    uint8_t c = p[i], d;
-    if (c >= '0' && c <= '9')
-      d = (uint8_t)(c - '0');
-    else if ((c | 0x20) >= 'a' && (c | 0x20) <= 'f')
-      d = (uint8_t)((c | 0x20) - 'a' + 10);
-    else
-      return 0;
-    v = v << 4 | d;
-  }
-  *out = v;
-  return 1;
+/* The character that a short escape stands for, 0 for what is none. */
+static const uint8_t SHORT[256] = {['b'] = 8, ['f'] = 12,  ['n'] = 10,    ['r'] = 13,
+                                   ['t'] = 9, ['"'] = '"', ['\\'] = '\\', ['/'] = '/'};
+
+/* 1 + value of a hex digit, 0 for what is none. */
+static const uint8_t HEX[256] = {['0'] = 1,  ['1'] = 2,  ['2'] = 3,  ['3'] = 4,  ['4'] = 5,  ['5'] = 6,
+                                 ['6'] = 7,  ['7'] = 8,  ['8'] = 9,  ['9'] = 10, ['a'] = 11, ['b'] = 12,
+                                 ['c'] = 13, ['d'] = 14, ['e'] = 15, ['f'] = 16, ['A'] = 11, ['B'] = 12,
+                                 ['C'] = 13, ['D'] = 14, ['E'] = 15, ['F'] = 16};
+
+static inline int hex4(const uint8_t *p, uint32_t *out) {
+  uint32_t a = HEX[p[0]], b = HEX[p[1]], c = HEX[p[2]], d = HEX[p[3]];
+  *out = (a - 1) << 12 | (b - 1) << 8 | (c - 1) << 4 | (d - 1);
+  return a && b && c && d;
 }
 
 /* The escape at p[0] == '\\' -> its code point (U+FFFD for what names none); answers the bytes it takes. */
-static size_t unescape_one(const uint8_t *p, size_t size, uint32_t *out) {
+static inline size_t unescape_one(const uint8_t *p, size_t size, uint32_t *out) {
   uint32_t high, low;
   *out = 0xfffd;
   if (size < 2)
     return size;
-  switch (p[1]) {
-  case 'b':
-    *out = 8;
-    return 2;
-  case 'f':
-    *out = 12;
-    return 2;
-  case 'n':
-    *out = 10;
-    return 2;
-  case 'r':
-    *out = 13;
-    return 2;
-  case 't':
-    *out = 9;
-    return 2;
-  case '"':
-  case '\\':
-  case '/':
-    *out = p[1];
-    return 2;
-  case 'u':
-    break;
-  default:
+  if (SHORT[p[1]]) {
+    *out = SHORT[p[1]];
     return 2;
   }
-  if (size < 6 || !hex4(p + 2, &high))
+  if (p[1] != 'u' || size < 6 || !hex4(p + 2, &high))
     return 2;
   if (high < 0xd800 || high > 0xdfff) {
     *out = high;
@@ -137,33 +115,39 @@ static size_t unescape_one(const uint8_t *p, size_t size, uint32_t *out) {
   return 6;
 }
 
-/* Copies up to `size` bytes of text until a backslash; adds the code points that begin in them. `out` has 16 bytes more
- * room than `size`. */
-static size_t copy_until_escape(uint8_t *out, const uint8_t *in, size_t size, uint64_t *chars) {
+#if defined(__SSE2__)
+static inline unsigned count_bits(unsigned v) { /* of 16; the baseline has no instruction for it */
+  v = v - (v >> 1 & 0x5555);
+  v = (v & 0x3333) + (v >> 2 & 0x3333);
+  v = (v + (v >> 4)) & 0x0f0f;
+  return (v + (v >> 8)) & 31;
+}
+#endif
+
+/* Copies text up to a backslash, the end, or `room` bytes and at most 15 more; answers how many, and adds the code points
+ * that begin in them. `out` has 16 bytes more than `room`. */
+static inline size_t copy_until_escape(uint8_t *out, size_t room, const uint8_t *in, size_t size, uint64_t *chars) {
   size_t i = 0, n = 0;
 #if defined(__SSE2__)
   const __m128i slash = _mm_set1_epi8('\\'), last_continuation = _mm_set1_epi8((char)0xbf);
-  while (i + 16 <= size) {
-    __m128i sums = _mm_setzero_si128();
-    size_t stop = size - i > 16 * 255 ? i + 16 * 255 : size; /* byte sums must not wrap */
-    int found = 0;
-    for (; i + 16 <= stop; i += 16) {
-      __m128i v = _mm_loadu_si128((const __m128i *)(in + i));
-      found = _mm_movemask_epi8(_mm_cmpeq_epi8(v, slash));
-      if (found)
-        break;
-      _mm_storeu_si128((__m128i *)(out + i), v);
-      sums = _mm_sub_epi8(sums, _mm_cmpgt_epi8(v, last_continuation)); /* all but 0x80..0xbf begin a code point */
-    }
-    sums = _mm_sad_epu8(sums, _mm_setzero_si128());
-    n += (size_t)_mm_cvtsi128_si32(sums) + (size_t)_mm_cvtsi128_si32(_mm_srli_si128(sums, 8));
+  __m128i sums = _mm_setzero_si128();
+  while (i + 16 <= size && i < room) {
+    __m128i v = _mm_loadu_si128((const __m128i *)(in + i));
+    __m128i begins = _mm_cmpgt_epi8(v, last_continuation); /* all but 0x80..0xbf begin a code point */
+    unsigned found = (unsigned)_mm_movemask_epi8(_mm_cmpeq_epi8(v, slash));
+    _mm_storeu_si128((__m128i *)(out + i), v);
     if (found) {
-      size = i + (size_t)__builtin_ctz((unsigned)found);
+      unsigned before = (unsigned)__builtin_ctz(found);
+      n += count_bits((unsigned)_mm_movemask_epi8(begins) & ((1u << before) - 1));
+      size = i += before;
       break;
     }
+    sums = _mm_add_epi64(sums, _mm_sad_epu8(_mm_sub_epi8(_mm_setzero_si128(), begins), _mm_setzero_si128()));
+    i += 16;
   }
+  n += (size_t)_mm_cvtsi128_si32(sums) + (size_t)_mm_cvtsi128_si32(_mm_srli_si128(sums, 8));
 #endif
-  for (; i < size && in[i] != '\\'; i++) {
+  for (; i < size && i < room && in[i] != '\\'; i++) {
     out[i] = in[i];
     n += (in[i] & 0xc0) != 0x80;
   }
@@ -173,39 +157,52 @@ static size_t copy_until_escape(uint8_t *out, const uint8_t *in, size_t size, ui
 
 /* ---- digest ---- */
 
-enum { BLOCK = 4096 };
+/* Text is unescaped a few blocks ahead of the hash, whose rounds wait for each other: with this little between them the
+ * processor does both at once. */
+enum { BLOCK = 128 };
 
 typedef struct block {
   size_t used;
-  uint8_t bytes[BLOCK + 16];
+  uint8_t bytes[BLOCK + 64];
 } block;
 
-static void block_flush(oisp_digest *d, block *b) {
+static inline void block_flush(oisp_digest *d, block *b) {
   oisp_sha256_update(&d->hash, b->bytes, b->used);
   d->bytes += b->used;
   b->used = 0;
 }
 
+/* Whole blocks of the hash leave, the rest moves to the front. */
+static inline void block_pass(oisp_digest *d, block *b) {
+  size_t whole = b->used & ~(size_t)63;
+  oisp_sha256_update(&d->hash, b->bytes, whole);
+  d->bytes += whole;
+  memcpy(b->bytes, b->bytes + whole, 64);
+  b->used -= whole;
+}
+
 static inline void block_room(oisp_digest *d, block *b, size_t need) {
-  if (BLOCK - b->used < need)
-    block_flush(d, b);
+  if (BLOCK + 32 - b->used < need)
+    block_pass(d, b);
 }
 
 static void digest_string(oisp_digest *d, block *b, const uint8_t *p, size_t size) {
   const uint8_t *end = p + size;
+  uint64_t chars = 0;
   while (p < end) {
-    block_room(d, b, 64);
-    size_t room = BLOCK - b->used, left = (size_t)(end - p);
-    size_t took = copy_until_escape(b->bytes + b->used, p, left < room ? left : room, &d->chars);
+    if (b->used >= BLOCK)
+      block_pass(d, b);
+    size_t took = copy_until_escape(b->bytes + b->used, BLOCK - b->used, p, (size_t)(end - p), &chars);
     b->used += took;
     p += took;
-    while (p < end && *p == '\\' && BLOCK - b->used >= 4) { /* line breaks and quotes come in crowds */
+    while (p < end && *p == '\\' && b->used < BLOCK) { /* line breaks and quotes come in crowds */
       uint32_t c;
       p += unescape_one(p, (size_t)(end - p), &c);
       b->used += utf8_write(b->bytes + b->used, c);
-      d->chars++;
+      chars++;
     }
   }
+  d->chars += chars;
 }
 
 static void digest_plain(oisp_digest *d, block *b, const uint8_t *p, size_t size) {
@@ -299,9 +296,8 @@ void oisp_digest_text(oisp_digest *d, int form, const uint8_t *data, size_t size
     digest_json(d, &b, data, size);
   else
     digest_plain(d, &b, data, size);
-  size_t dirty = d->bytes + b.used > BLOCK ? sizeof b.bytes : b.used + 16; /* content does not stay on the stack */
   block_flush(d, &b);
-  oisp_wipe(b.bytes, dirty < sizeof b.bytes ? dirty : sizeof b.bytes);
+  oisp_wipe(b.bytes, sizeof b.bytes); /* content does not stay on the stack */
 }
 
 void oisp_digest_end(oisp_digest *d, char hex[16]) {
@@ -409,7 +405,7 @@ int oisp_put_unescaped(oisp_buffer *out, const uint8_t *data, size_t size) {
     return 0;
   uint8_t *o = out->data + out->size;
   while (data < end) {
-    size_t took = copy_until_escape(o, data, (size_t)(end - data), &chars);
+    size_t took = copy_until_escape(o, (size_t)(end - data), data, (size_t)(end - data), &chars);
     o += took;
     data += took;
     if (data < end) {

@@ -3,7 +3,7 @@
 
 Every function appends one whole line to `w.out`, or nothing (memory is out: OISP_LIMIT). Nothing here allocates for
 an event but the growth of that buffer, nothing raises, nothing needs the GIL. What is left out is named: by the table
-of `policy.h`, which decides for each field whether it is kept, masked, marked or dropped, and by the `missing` and
+of `policy.h`, which decides for each field whether it is kept, marked or dropped, and by the `missing` and
 `reasons` that are collected while the line is written; that is why `confidence` stands at its end.
 Not here: what an event is (decode/), when it is emitted and with which ids (the engine).
 """
@@ -80,7 +80,6 @@ cdef extern from "oisp/policy.h" nogil:
     enum:
         OISP_POLICY_FIELDS
         OISP_KEEP
-        OISP_MASK
         OISP_MARK
         OISP_DROP
         OISP_HIDE
@@ -136,7 +135,6 @@ cdef extern from "oisp/line.h" nogil:
         uint32_t start
         uint8_t failed
         uint8_t partial
-        uint8_t masked
         uint8_t raw
     void line_raw(oisp_line* to, const void* data, size_t size)
     void line_put(oisp_line* to, const char* text)
@@ -492,7 +490,7 @@ cdef int completeness(oisp_line* to, const oisp_confidence* c) noexcept nogil:
         return OISP_COMPLETENESS_PARTIAL
     if to.w.policy == OISP_POLICY_METADATA:
         return OISP_COMPLETENESS_METADATA_ONLY
-    if to.masked or (to.reasons & REASON_CONTENT_BY_POLICY):
+    if to.reasons & REASON_CONTENT_BY_POLICY:
         return OISP_COMPLETENESS_REDACTED
     return OISP_COMPLETENESS_FULL
 
@@ -532,7 +530,7 @@ cdef void put_confidence(oisp_line* to) noexcept nogil:
     word_member(to, b'"process_attribution":', oisp_word_attribution(c.process_attribution))
     word_member(to, b'"content_source":', oisp_word_source(c.content_source))
     word_member(to, b'"ai_detection_method":', oisp_word_method(c.detection_method))
-    if to.w.policy == OISP_POLICY_METADATA or to.masked or (to.reasons & REASON_CONTENT_BY_POLICY):
+    if to.w.policy == OISP_POLICY_METADATA or to.reasons & REASON_CONTENT_BY_POLICY:
         line_put(to, b',"redaction_applied":true')
         word_member(to, b'"redaction_profile":', policy_name(to.w.policy))
     line_put(to, b"}}\n")
@@ -1039,7 +1037,7 @@ cdef void put_request_ext(oisp_line* to) noexcept nogil:
     line_key(to, b'"raw":{')
     put_raw_roles(to)
     put_raw_tools(to)
-    if present(to, &x.max_tokens) and not is_number(to, &x.max_tokens, True):
+    if to.w.policy == OISP_POLICY_FULL and present(to, &x.max_tokens) and not is_number(to, &x.max_tokens, True):
         text_member(to, b'"max_tokens":', &x.max_tokens)
     end_raw(to, opened)
     end_ext(to)

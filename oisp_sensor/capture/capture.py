@@ -51,6 +51,7 @@ class Report:
     scope: str
     variant: str
     uprobe_multi: bool
+    addresses: bool
     targets: list[Target] = field(default_factory=list)
     late: int = 0
     mappings_lost: int = 0
@@ -90,6 +91,7 @@ class Capture:
         self._targets: dict[tuple[int, int], Target | None] = {}
         self._dull: set[tuple[int, ...]] = set()
         self._child: Spawned | None = None
+        self._addresses = False
         self._late = 0
         self._messages_lost = 0
         self._last_losses: dict[str, Loss] = {}
@@ -112,6 +114,7 @@ class Capture:
         self._epoll = select.epoll()
         self._epoll.register(self._programs.control_fd, select.EPOLLIN)
         self._programs.follow_processes()
+        self._addresses = self._programs.follow_sockets()
         for path in self._libraries:
             self._attach_library(path)
         self._watch.add_scope(self.scope)
@@ -198,6 +201,7 @@ class Capture:
             scope=self.scope.label,
             variant=programs.variant if programs else "",
             uprobe_multi=bool(programs and programs.multi),
+            addresses=self._addresses,
             targets=[t for t in self._targets.values() if t is not None],
             late=self._late,
             mappings_lost=self._watch.lost,

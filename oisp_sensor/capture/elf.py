@@ -158,7 +158,7 @@ class Elf:
         if link >= len(sections) or size // _SYMBOL.itemsize > _MAX_SYMBOLS:
             raise ElfError("a symbol table without names, or with too many symbols")
         strings = self.bytes_at(sections[link][4], sections[link][5])
-        places = {name: at for name in wanted if (at := _find_name(strings, name)) is not None}
+        places = {name: found for name in wanted if (found := _find_name(strings, name))}
         if not places:
             return []
         table = np.frombuffer(self.bytes_at(offset, size // _SYMBOL.itemsize * _SYMBOL.itemsize), _SYMBOL)
@@ -168,9 +168,9 @@ class Elf:
         for name, places_of_name in places.items():
             for row in table[defined & np.isin(table["name"], places_of_name)]:
                 address = int(row["value"])
-                at = self.file_offset(address)
-                if at is not None and int(row["info"]) & 15 != _STT_GNU_IFUNC:
-                    result.append((wanted[name], Function(wanted[name], address, at, int(row["size"]))))
+                place = self.file_offset(address)
+                if place is not None and int(row["info"]) & 15 != _STT_GNU_IFUNC:
+                    result.append((wanted[name], Function(wanted[name], address, place, int(row["size"]))))
         return result
 
     def build_id(self) -> str:
@@ -217,14 +217,14 @@ def _text(strings: bytes, at: int) -> str:
     return os.fsdecode(strings[at:end]) if end > at else ""
 
 
-def _find_name(strings: bytes, name: bytes) -> list[int] | None:
+def _find_name(strings: bytes, name: bytes) -> list[int]:
     """Every place where a symbol's name may point to: linkers also share the tails of longer names."""
-    places = []
+    places: list[int] = []
     at = strings.find(name + b"\0")
     while at >= 0 and len(places) < 64:
         places.append(at)
         at = strings.find(name + b"\0", at + 1)
-    return places or None
+    return places
 
 
 def object_symbol(image: bytes, name: str) -> tuple[int, int]:

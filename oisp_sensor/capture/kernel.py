@@ -61,7 +61,7 @@ def _call(name: str, *arguments: object) -> int:
     if result < 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number), name)
-    return result
+    return int(result)
 
 
 def _bpf(command: int, attributes: bytes) -> int:

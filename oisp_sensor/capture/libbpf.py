@@ -45,17 +45,16 @@ class Library:
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._dll = ctypes.CDLL(path, use_errno=True)
+        self.dll = ctypes.CDLL(path, use_errno=True)
         for name, (result, arguments) in _PROTOTYPES.items():
-            function = getattr(self._dll, name)
+            function = getattr(self.dll, name)
             function.restype, function.argtypes = result, arguments
-            setattr(self, name, function)
-        self.version = self._dll.libbpf_version_string().decode().lstrip("v")
+        self.version = self.dll.libbpf_version_string().decode().lstrip("v")
         self.log: list[str] = []
         self._format = ctypes.CDLL(None).vsnprintf
         self._format.argtypes = [ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_void_p]
         self._callback = _PRINT(self._collect)
-        self._dll.libbpf_set_print(ctypes.cast(self._callback, ctypes.c_void_p))
+        self.dll.libbpf_set_print(ctypes.cast(self._callback, ctypes.c_void_p))
 
     def _collect(self, level: int, text: bytes, arguments: int) -> int:
         if level <= 1:  # LIBBPF_WARN, LIBBPF_INFO; debug is not kept
@@ -92,7 +91,7 @@ class Object:
         self._image = image  # libbpf reads it until the load
         self._name = name
         self._lib.log.clear()
-        self._object = self._lib.bpf_object__open_mem(image, len(image), None)
+        self._object = self._lib.dll.bpf_object__open_mem(image, len(image), None)
         if not self._object:
             raise self._failure("cannot be opened")
 
@@ -103,13 +102,13 @@ class Object:
         return CaptureError(f"BPF object {self._name} {what}: {told.removeprefix('libbpf: ')}", detail=log)
 
     def _map(self, name: str) -> int:
-        handle = self._lib.bpf_object__find_map_by_name(self._object, name.encode())
+        handle = self._lib.dll.bpf_object__find_map_by_name(self._object, name.encode())
         if not handle:
             raise CaptureError(f"BPF object {self._name} has no map {name}")
-        return handle
+        return int(handle)
 
     def resize(self, name: str, entries: int) -> None:
-        self._lib.bpf_map__set_max_entries(self._map(name), entries)
+        self._lib.dll.bpf_map__set_max_entries(self._map(name), entries)
 
     def settings(self, symbol: str, value: bytes) -> None:
         """Writes a constant of .rodata; only before load()."""
@@ -117,40 +116,40 @@ class Object:
         if size != len(value):
             raise CaptureError(f"BPF object {self._name}: {symbol} has {size} bytes, not {len(value)}: a stale object")
         total = ctypes.c_size_t()
-        handle = self._lib.bpf_object__next_map(self._object, None)
-        while handle and not self._lib.bpf_map__name(handle).endswith(b".rodata"):
-            handle = self._lib.bpf_object__next_map(self._object, handle)
-        block = self._lib.bpf_map__initial_value(handle, ctypes.byref(total)) if handle else None
+        handle = self._lib.dll.bpf_object__next_map(self._object, None)
+        while handle and not self._lib.dll.bpf_map__name(handle).endswith(b".rodata"):
+            handle = self._lib.dll.bpf_object__next_map(self._object, handle)
+        block = self._lib.dll.bpf_map__initial_value(handle, ctypes.byref(total)) if handle else None
         if not block or offset + size > total.value:
             raise CaptureError(f"BPF object {self._name} has no settings block")
         ctypes.memmove(block + offset, value, size)
 
     def _program(self, name: str) -> int | None:
-        return self._lib.bpf_object__find_program_by_name(self._object, name.encode()) or None
+        return self._lib.dll.bpf_object__find_program_by_name(self._object, name.encode()) or None
 
     def make_multi(self, *names: str) -> None:
         """Loads these programs for uprobe_multi links (they then take no perf event)."""
         for name in names:
-            self._lib.bpf_program__set_expected_attach_type(self._program(name), BPF_TRACE_UPROBE_MULTI)
+            self._lib.dll.bpf_program__set_expected_attach_type(self._program(name), BPF_TRACE_UPROBE_MULTI)
 
     def leave_out(self, name: str) -> None:
         handle = self._program(name)
         if handle:
-            self._lib.bpf_program__set_autoload(handle, False)
+            self._lib.dll.bpf_program__set_autoload(handle, False)
 
     def load(self) -> None:
-        if self._lib.bpf_object__load(self._object):
+        if self._lib.dll.bpf_object__load(self._object):
             raise self._failure("was refused by the kernel")
         self._image = b""
 
     def map_fd(self, name: str) -> int:
-        return self._lib.bpf_map__fd(self._map(name))
+        return int(self._lib.dll.bpf_map__fd(self._map(name)))
 
     def program_fd(self, name: str) -> int | None:
         handle = self._program(name)
-        return self._lib.bpf_program__fd(handle) if handle else None
+        return int(self._lib.dll.bpf_program__fd(handle)) if handle else None
 
     def close(self) -> None:
         if self._object:
-            self._lib.bpf_object__close(self._object)
+            self._lib.dll.bpf_object__close(self._object)
             self._object = None

@@ -17,7 +17,7 @@ LOSS_CAUSES = {1: "ring_full", 2: "fault", 3: "state", 4: "too_large"}
 LOSS = struct.Struct("<QQQ")
 
 HANDLE = struct.Struct("<QII")
-CONN_SIZE = 88
+CONN_SIZE = 128
 MEMBER = struct.Struct("<Q")
 
 
@@ -46,6 +46,7 @@ PROBES = {
     "SSL_up_ref": Probe(10, True, False),
     "SSL_accept": Probe(11, True, False),
     "SSL_set_accept_state": Probe(11, True, False),
+    "SSL_ctrl": Probe(12, True, False),
 }
 MOVERS = frozenset({"SSL_read", "SSL_write", "SSL_read_ex", "SSL_write_ex", "SSL_write_ex2"})
 

@@ -98,9 +98,9 @@ def test_map_values_have_the_sizes_of_the_structs(repo_root):
     """struct conn as control.h declares it, summed by hand."""
     text = (repo_root / "bpf/include/control.h").read_text()
     body = re.search(r"struct conn \{(.*?)\n\};", text, re.S)[1]
-    sizes = {"u64": 8, "u32": 4, "s32": 4}
+    sizes = {"u64": 8, "u32": 4, "s32": 4, "u16": 2, "u8": 1}
     total = 0
-    for kind, _, count in re.findall(r"^\s+(u64|u32|s32) (\w+)(?:\[(\d+)\])?;", body, re.M):
+    for kind, _, count in re.findall(r"^\s+(u64|u32|s32|u16|u8) (\w+)(?:\[(\d+)\])?;", body, re.M):
         total += sizes[kind] * int(count or 1)
     assert total == program.CONN_SIZE
     assert program.HANDLE.size == struct.calcsize("<QII")

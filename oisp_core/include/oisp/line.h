@@ -24,7 +24,6 @@ typedef struct oisp_line {
   uint32_t start;   /* of the line in w->out: a line that fails is cut off there */
   uint8_t failed;   /* memory is out */
   uint8_t partial;  /* a text in it is cut */
-  uint8_t masked;   /* something in it was masked */
   uint8_t raw;      /* a call's arguments are not an object */
 } oisp_line;
 

@@ -29,7 +29,7 @@ enum oisp_record_kind {
   OISP_RECORD_DATA = 1, /* oisp_record_data, then `captured` bytes */
   OISP_RECORD_OPEN = 2, /* oisp_record_conn: a TLS handle was seen for the first time */
   OISP_RECORD_CLOSE = 3, /* oisp_record_conn: freed, cleared or shut down */
-  OISP_RECORD_ADDRESS = 4, /* oisp_record_address, then SNI and ALPN bytes */
+  OISP_RECORD_ADDRESS = 4, /* oisp_record_address, then SNI and ALPN bytes; comes again when more is known */
   OISP_RECORD_LOST = 5, /* oisp_record_lost: what could not be put into the ring */
   OISP_RECORD_PROCESS = 6, /* oisp_record_process: fork, exec, exit of a process of the scope */
   OISP_RECORD_CONTEXT = 7 /* oisp_record_context, then ready-encoded JSON members for set_context() */
@@ -92,7 +92,7 @@ typedef struct oisp_record_address {
   oisp_record head;
   OISP_U64 conn;
   OISP_U64 ts;
-  OISP_U8 local_ip[16]; /* IPv4 as ::ffff:a.b.c.d */
+  OISP_U8 local_ip[16]; /* IPv4 as ::ffff:a.b.c.d; all zero: the addresses are not known (yet) */
   OISP_U8 remote_ip[16];
   OISP_U16 local_port; /* host byte order */
   OISP_U16 remote_port;

@@ -3,10 +3,11 @@
 
 from __future__ import annotations
 
+import ipaddress
 import struct
 from dataclasses import dataclass, field
 
-DATA, OPEN, CLOSE = 1, 2, 3
+DATA, OPEN, CLOSE, ADDRESS = 1, 2, 3, 4
 _DATA = struct.Struct("<IHH7QQQ5IHBB")
 _CONN = struct.Struct("<IHHQQQQIIIIQQQQ")
 _NAMES = {1: "data", 2: "open", 3: "close", 4: "address", 5: "lost", 6: "process", 7: "context"}
@@ -21,8 +22,11 @@ class Stream:
     read: bytearray = field(default_factory=bytearray)
     missing: list[int] = field(default_factory=lambda: [0, 0])
     sequence: list[int] = field(default_factory=lambda: [0, 0])
+    opened: bool = False
     midway: bool = False
     server: bool = False
+    address: tuple[str, int, str, int] | None = None  # local, remote
+    name: str = ""
     closed: tuple[int, int, int, int] | None = None  # written, read, lost of each
 
 
@@ -38,15 +42,37 @@ def streams(records: list[bytes]) -> dict[int, Stream]:
         assert size % 8 == 0
         if kind == DATA:
             _data(found, record, flags)
+        elif kind == ADDRESS:
+            _address(found, record)
         elif kind in (OPEN, CLOSE):
             fields = _CONN.unpack(record)
             stream = found.setdefault(fields[3], Stream(fields[7]))
             stream.midway |= bool(flags & 1)
             stream.server |= bool(flags & 2)
+            assert (kind == OPEN) != stream.opened or kind == CLOSE
+            stream.opened = True
             if kind == CLOSE:
                 assert stream.closed is None
                 stream.closed = fields[11:15]
     return found
+
+
+def _address(found: dict[int, Stream], record: bytes) -> None:
+    _, _, _, conn, _, local, remote, local_port, remote_port, _, name, alpn = struct.unpack_from(
+        "<IHHQQ16s16sHHHBB", record
+    )
+    assert len(record) == 64 + -(-(name + alpn) // 8) * 8
+    stream = found[conn]
+    assert stream.opened
+    assert stream.address is None
+    if any(remote):
+        stream.address = (ip(local), local_port, ip(remote), remote_port)
+    stream.name = record[64 : 64 + name].decode()
+
+
+def ip(packed: bytes) -> str:
+    address = ipaddress.IPv6Address(packed)
+    return str(address.ipv4_mapped or address)
 
 
 def _data(found: dict[int, Stream], record: bytes, flags: int) -> None:

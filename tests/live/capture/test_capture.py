@@ -51,7 +51,7 @@ def test_bytes_are_exact(private_libssl, certificate, way):
 
 def test_a_connection_is_opened_once_and_closed_once(private_libssl, certificate):
     run = watch(private_libssl, python(targets.MEMORY, *certificate))
-    assert Counter(summary(run.records)) == {"open": 2, "data": 2, "close": 2}
+    assert Counter(summary(run.records)) == {"open": 2, "address": 1, "data": 2, "close": 2}
     assert [s.closed for s in run.clients] == [(200, 0, 0, 0)]
     assert [s.closed for s in run.servers] == [(0, 200, 0, 0)]
 

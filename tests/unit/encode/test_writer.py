@@ -235,6 +235,16 @@ def everything(text: str) -> dict[str, Any]:
     }
 
 
+def test_redacted_withholds_what_metadata_does_and_is_full_where_there_is_nothing() -> None:
+    for kind, index in ALL:
+        assert "xyzzy" not in json.dumps(event(kind, everything(SECRET), policy=1, index=index))
+    held = event("ai.request", everything(SECRET), policy=1)["confidence"]
+    assert (held["completeness"], held["redaction_profile"]) == ("redacted", "redacted")
+    empty = event("ai.request", {"messages": [{"role": 2}]}, policy=1)["confidence"]
+    assert empty["completeness"] == "full"
+    assert "redaction_applied" not in empty
+
+
 ALL = [
     ("ai.request", 0), ("ai.response", 0), ("ai.embedding", 0), ("ai.streaming_chunk", 0), ("agent.tool_call", 0),
     ("agent.tool_call", 1), ("agent.tool_call", 2), ("agent.tool_call", 3), ("agent.tool_result", 0),
