@@ -89,6 +89,8 @@ cdef extern from "oisp/dialect.h" nogil:
         OISP_OP_COUNT
         OISP_OP_LENGTH
         OISP_OP_PRESENT
+        OISP_OP_COLLECT
+        OISP_OP_MAX
         OISP_AS_WIRE
         OISP_AS_JSON
         OISP_AS_BASE64
@@ -96,6 +98,9 @@ cdef extern from "oisp/dialect.h" nogil:
         OISP_DIALECT_PROMPT_EXCLUDES_CACHE
         OISP_DIALECT_COMPLETION_EXCLUDES_REASONING
         OISP_DIALECT_CALLS_FINISH
+        OISP_DIALECT_HAS_CHOICES
+        OISP_DIALECT_STREAMS
+        OISP_DIALECT_STREAMS_UNLESS_REFUSED
     ctypedef struct oisp_slot_leaf:
         uint16_t record
         uint16_t opens
@@ -104,6 +109,7 @@ cdef extern from "oisp/dialect.h" nogil:
         uint8_t rank
         uint8_t op
         uint8_t as_ "as"
+        uint16_t word
     ctypedef struct oisp_record_def:
         uint8_t kind
         uint8_t fresh
@@ -171,11 +177,13 @@ cdef enum:
 cdef struct work:
     oisp_exchange x
     oisp_json json
-    oisp_buffer scratch      # a decoded inner document, a merged object
+    oisp_buffer scratch      # a merged object
+    oisp_buffer spare
+    oisp_buffer inner_text   # a decoded inner document, collected numbers
     uint32_t items_max
     uint16_t inner           # dialect of inner documents, 1-based, 0 unknown
-    uint8_t chunk_slot       # what the event in hand extended
-    uint8_t streaming
+    uint8_t streaming        # 0 a request, 1 a whole answer, 2 an event of a stream
+    uint8_t restarted        # the event in hand repeats the whole answer: it brings nothing new
     uint32_t chunk_choice    # 1 + index into choices
     uint32_t chunk_start
     uint32_t arguments_start
@@ -307,6 +315,74 @@ cdef void put_json(work* w, oisp_text* t, const uint8_t* data, size_t size, bint
                 p[i] = 32
 
 
+cdef int base64_value(uint8_t c) noexcept nogil:
+    if 65 <= c <= 90:
+        return c - 65
+    if 97 <= c <= 122:
+        return c - 71
+    if 48 <= c <= 57:
+        return c + 4
+    if c == 43 or c == 45:
+        return 62
+    return 63 if c == 47 or c == 95 else -1
+
+
+# Base64 (either alphabet; what is no digit of it ends it) into b. 0: no memory.
+cdef int decode_base64(oisp_buffer* b, const uint8_t* data, size_t size) noexcept nogil:
+    cdef uint32_t bits = 0
+    cdef int count = 0, value
+    cdef size_t i
+    oisp_buffer_wipe(b)
+    if not oisp_buffer_reserve(b, size // 4 * 3 + 3):
+        return 0
+    for i in range(size):
+        value = base64_value(data[i])
+        if value < 0:
+            if data[i] == 92:        # an escaped solidus
+                continue
+            break
+        bits = bits << 6 | <uint32_t> value
+        count += 6
+        if count >= 8:
+            count -= 8
+            b.data[b.size] = <uint8_t> (bits >> count)
+            b.size += 1
+    return 1
+
+
+# Text in base64: it is escaped, so that it is the inside of a JSON string like all other text.
+cdef void put_base64(work* w, oisp_text* t, const uint8_t* data, size_t size) noexcept nogil:
+    cdef oisp_buffer* b = &w.inner_text
+    cdef uint8_t* out
+    cdef uint8_t c
+    cdef size_t i, room = 0
+    if not decode_base64(b, data, size):
+        return
+    for i in range(b.size):
+        c = b.data[i]
+        room += 6 if c < 32 else 2 if c == 34 or c == 92 else 1
+    if not oisp_buffer_reserve(b, room):
+        return
+    out = b.data + b.size
+    room = 0
+    for i in range(b.size):
+        c = b.data[i]
+        if c < 32:
+            memcpy(out + room, b"\\u00", 4)
+            out[room + 4] = <uint8_t> (48 + (c >> 4))
+            out[room + 5] = <uint8_t> ((c & 15) + (48 if (c & 15) < 10 else 87))
+            room += 6
+            continue
+        if c == 34 or c == 92:
+            out[room] = 92
+            room += 1
+        out[room] = c
+        room += 1
+    put_string(w, t, out, room, OISP_CAPTURE_DIRTY)
+    oisp_wipe(out, room)
+    oisp_buffer_wipe(b)
+
+
 cdef bint text_equal(work* w, const oisp_text* t, const uint8_t* data, size_t size) noexcept nogil:
     return t.size == size and memcmp(w.x.arena.data + t.offset, data, size) == 0
 
@@ -390,7 +466,12 @@ cdef void put_capture(const view* v, oisp_text* t, const oisp_slot_leaf* leaf, c
     elif c.kind == OISP_JSON_STRING:
         if leaf.op != OISP_OP_APPEND:
             text_clear(t)
-        put_string(v.w, t, data, c.size, c.flags)
+        if leaf.word:
+            put_constant(v, t, leaf.word)
+        if leaf.as_ == OISP_AS_BASE64:
+            put_base64(v.w, t, data, c.size)
+        else:
+            put_string(v.w, t, data, c.size, c.flags)
     else:
         put_json(v.w, t, data, c.size, False)
 
@@ -405,6 +486,9 @@ cdef void fill_text(const view* v, oisp_text* t, uint16_t record, int slot, cons
     leaf = leaf_of(v, v.caps + i, record, slot, k)
     if leaf == NULL:
         return
+    if leaf.op == OISP_OP_COLLECT:
+        collect_numbers(v, t, record, slot, k, low)
+        return
     if leaf.op != OISP_OP_APPEND:
         put_capture(v, t, leaf, v.caps + i)
         return
@@ -413,6 +497,33 @@ cdef void fill_text(const view* v, oisp_text* t, uint16_t record, int slot, cons
             leaf = leaf_of(v, v.caps + i, record, slot, k)
             if leaf != NULL:
                 put_capture(v, t, leaf, v.caps + i)
+
+
+# Numbers that stand apart on the wire, as one object: {"eval_count":7}.
+cdef void collect_numbers(const view* v, oisp_text* t, uint16_t record, int slot, const picks* k, uint32_t low) noexcept nogil:
+    cdef const oisp_slot_leaf* leaf
+    cdef const oisp_word* word
+    cdef uint32_t i
+    cdef oisp_buffer* b = &v.w.inner_text
+    oisp_buffer_wipe(b)
+    oisp_buffer_append(b, b"{", 1)
+    for i in range(low, k.at[slot]):
+        leaf = leaf_of(v, v.caps + i, record, slot, k) if v.caps[i].alive else NULL
+        if leaf == NULL or leaf.word == 0:
+            continue
+        word = v.t.words + leaf.word - 1
+        if b.size > 1:
+            oisp_buffer_append(b, b",", 1)
+        oisp_buffer_append(b, b"\"", 1)
+        oisp_buffer_append(b, v.t.json.pool + word.at, word.size)
+        oisp_buffer_append(b, b"\":", 2)
+        oisp_buffer_append(b, v.data + v.caps[i].at, v.caps[i].size)
+    oisp_buffer_append(b, b"}", 1)
+    if t.form == OISP_TEXT_JSON:
+        merge_json(v.w, t, b.data, b.size)
+    else:
+        put_json(v.w, t, b.data, b.size, False)
+    oisp_buffer_wipe(b)
 
 
 # A JSON number, or OISP_ABSENT. Some providers write whole numbers with a fraction.
@@ -466,6 +577,9 @@ cdef int64_t fill_number(const view* v, uint16_t record, int slot, const picks* 
                 n -= 1
             return n * 3 / 16
         return c.count
+    if leaf.op == OISP_OP_MAX:
+        n = capture_number(v, k, slot, otherwise)
+        return n if otherwise == OISP_ABSENT or n > otherwise else otherwise
     if leaf.op != OISP_OP_SUM and leaf.op != OISP_OP_COUNT:
         return capture_number(v, k, slot, otherwise)
     for i in range(low, k.at[slot]):
@@ -968,6 +1082,7 @@ cdef void fill_answered(const view* v, uint16_t record, const picks* k, uint32_t
     if present(k, OISP_SLOT_RESTART):
         x.choices_count = 0
         x.calls_count = 0
+        v.w.restarted = 1
     if present(k, OISP_SLOT_TERMINAL):
         x.flags |= OISP_X_TERMINAL
     if present(k, OISP_SLOT_CACHED_ANSWER):
@@ -1088,15 +1203,74 @@ cdef void note_status(oisp_exchange* x, oisp_status status, bint complete, uint3
         x.flags |= bad | OISP_X_LIMIT
 
 
+# The dialect of the documents inside those of d, by the model. d itself where it has none.
+cdef const oisp_dialect* inner_dialect(const oisp_dialects_table* t, work* w, const oisp_dialect* d) noexcept nogil:
+    cdef const oisp_inner* inner
+    cdef oisp_slice model
+    cdef uint32_t i
+    if d.inner_count == 0:
+        return d
+    if w.inner == 0:
+        model.data = oisp_text_data(&w.x, &w.x.model_requested)
+        model.size = w.x.model_requested.size
+        for i in range(d.inner_count):
+            inner = t.inners + d.inner + i
+            if holds(model, <const char*> t.json.pool + inner.at, inner.size):
+                w.inner = inner.dialect
+                break
+        else:
+            return d
+    return t.dialects + w.inner - 1
+
+
+# An event that carries a document of another dialect.
+cdef void decode_inner_event(const oisp_dialects_table* t, work* w, const oisp_dialect* d, const uint8_t* data) noexcept nogil:
+    cdef const oisp_dialect* inner = inner_dialect(t, w, d)
+    cdef const oisp_capture* c
+    cdef const oisp_slot_leaf* leaf
+    cdef uint32_t i
+    if inner == d:
+        return
+    for i in range(w.json.count):
+        c = w.json.captures + i
+        leaf = t.leaves + t.json.nodes[c.node].leaves
+        if not c.alive & 1 or leaf.slot != OISP_SLOT_INNER or c.flags & OISP_CAPTURE_CUT:
+            continue
+        # The captures of the outer document are overwritten by the pass over the inner one, so there is one per event.
+        if leaf.as_ == OISP_AS_EMBEDDED:
+            decode_document(t, w, inner, &inner.stream, data + c.at, c.size, 0)
+        elif decode_base64(&w.inner_text, data + c.at, c.size):
+            decode_held(t, w, inner)
+        return
+
+
+# The document in inner_text; collecting needs that buffer too, so it is moved aside.
+cdef void decode_held(const oisp_dialects_table* t, work* w, const oisp_dialect* inner) noexcept nogil:
+    cdef oisp_buffer held = w.inner_text
+    w.inner_text = w.spare
+    decode_document(t, w, inner, &inner.stream, held.data, held.size, 0)
+    oisp_buffer_wipe(&held)
+    w.spare = w.inner_text
+    w.inner_text = held
+
+
 cdef oisp_status decode_request(const oisp_dialects* table, oisp_exchange* x, const uint8_t* data, size_t size, bint complete) noexcept nogil:
     cdef const oisp_dialects_table* t = <const oisp_dialects_table*> table
     cdef work* w = <work*> x
     cdef const oisp_dialect* d = dialect_at(t, x.dialect)
+    cdef const oisp_dialect* inner
     cdef oisp_status status
     if d == NULL:
         return OISP_BAD
     w.streaming = 0
-    status = decode_document(t, w, d, &d.request, data, size, 0)
+    if d.flags & OISP_DIALECT_STREAMS:
+        x.flags |= OISP_X_STREAM_ASKED
+    if size == 0:
+        return OISP_OK
+    inner = inner_dialect(t, w, d)
+    status = decode_document(t, w, inner, &inner.request, data, size, 0)
+    if d.flags & OISP_DIALECT_STREAMS_UNLESS_REFUSED and not x.flags & OISP_X_STREAM_NOT_ASKED:
+        x.flags |= OISP_X_STREAM_ASKED
     system_part(w)
     note_status(x, status, complete, OISP_X_REQUEST_BAD, OISP_X_REQUEST_CUT)
     return status
@@ -1106,11 +1280,15 @@ cdef oisp_status decode_response(const oisp_dialects* table, oisp_exchange* x, c
     cdef const oisp_dialects_table* t = <const oisp_dialects_table*> table
     cdef work* w = <work*> x
     cdef const oisp_dialect* d = dialect_at(t, x.dialect)
+    cdef const oisp_dialect* inner
     cdef oisp_status status
     if d == NULL:
         return OISP_BAD
     w.streaming = 1
-    status = decode_document(t, w, d, &d.response, data, size, 0)
+    inner = inner_dialect(t, w, d)
+    status = decode_document(t, w, inner, &inner.response, data, size, 0)
+    if inner != d and x.choices_count == 0 and x.calls_count == 0:
+        decode_document(t, w, d, &d.response, data, size, 0)     # the host's own answer: an error
     note_status(x, status, complete, OISP_X_RESPONSE_BAD, OISP_X_RESPONSE_CUT)
     return status
 
@@ -1120,6 +1298,9 @@ cdef void note_chunk(work* w) noexcept nogil:
     cdef oisp_exchange* x = &w.x
     cdef oisp_choice* choice
     cdef oisp_call* call
+    if w.restarted:
+        w.chunk_choice = 0
+        x.chunk_call = 0
     if w.chunk_choice:
         choice = x.choices + w.chunk_choice - 1
         if choice.content.size > w.chunk_start:
@@ -1155,6 +1336,7 @@ cdef oisp_status decode_event(const oisp_dialects* table, oisp_exchange* x, oisp
     text_clear(&x.chunk_content)
     text_clear(&x.chunk_arguments)
     w.chunk_choice = 0
+    w.restarted = 0
     w.streaming = 2
     if d.done_size and d.done_size == size and memcmp(t.json.pool + d.done, data, size) == 0:
         x.flags |= OISP_X_TERMINAL
@@ -1162,6 +1344,8 @@ cdef oisp_status decode_event(const oisp_dialects* table, oisp_exchange* x, oisp
     if name.size and d.stream.event_node:
         bits = json_tests(&t.json, d.stream.event_node, name.data, name.size)
     status = decode_document(t, w, d, &d.stream, data, size, bits)
+    if d.inner_count:
+        decode_inner_event(t, w, d, data)
     note_status(x, status, True, OISP_X_RESPONSE_BAD, OISP_X_RESPONSE_CUT)
     note_chunk(w)
     return status
@@ -1238,6 +1422,11 @@ cdef void decode_finish(const oisp_dialects* table, oisp_exchange* x, int status
     for i in range(x.calls_count):
         text_seal(w, &x.calls[i].arguments)
         x.calls[i].done = 1
+    if d != NULL:
+        d = inner_dialect(t, w, d)
+        if w.streaming and d.flags & OISP_DIALECT_HAS_CHOICES and x.choices_count == 0:
+            if not x.flags & (OISP_X_ERROR | OISP_X_RESPONSE_BAD) and status < 400:
+                add_choice(w, 0)
     sort_choices(x)
     if d != NULL:
         derive_finish(d, x)
@@ -1267,6 +1456,8 @@ cdef void exchange_reset(oisp_exchange* x) noexcept nogil:
     cdef oisp_exchange kept = x[0]
     oisp_buffer_wipe(&kept.arena)
     oisp_buffer_wipe(&w.scratch)
+    oisp_buffer_wipe(&w.inner_text)
+    oisp_buffer_wipe(&w.spare)
     memset(x, 0, sizeof(oisp_exchange))
     x.arena = kept.arena
     x.arena_max = kept.arena_max
@@ -1296,6 +1487,8 @@ cdef void exchange_free(oisp_exchange* x) noexcept nogil:
         return
     oisp_buffer_free(&x.arena)
     oisp_buffer_free(&w.scratch)
+    oisp_buffer_free(&w.inner_text)
+    oisp_buffer_free(&w.spare)
     json_free(&w.json)
     free(x.messages)
     free(x.tools)
@@ -1330,6 +1523,14 @@ cdef bint begins(const uint8_t* p, size_t size, const char* word, size_t length)
     return size >= length and memcmp(p, word, length) == 0
 
 
+# The first line is an object by itself.
+cdef bint whole_line(const uint8_t* first, size_t size) noexcept nogil:
+    cdef const uint8_t* end = <const uint8_t*> memchr(first, 10, size) if size else NULL
+    if end != NULL and end > first and end[-1] == 13:
+        end -= 1
+    return end != NULL and end > first and first[0] == 123 and end[-1] == 125
+
+
 cdef int dialect_framing(const oisp_dialects* table, uint16_t dialect, oisp_slice content_type, const uint8_t* first, size_t size) noexcept nogil:
     cdef const oisp_dialect* d = dialect_at(<const oisp_dialects_table*> table, dialect)
     cdef int streams = d.framing if d != NULL else OISP_FRAMING_NONE
@@ -1339,6 +1540,8 @@ cdef int dialect_framing(const oisp_dialects* table, uint16_t dialect, oisp_slic
         return OISP_FRAMING_EVENTSTREAM
     if holds(content_type, b"ndjson", 6) or holds(content_type, b"stream+json", 11) or holds(content_type, b"jsonl", 5):
         return OISP_FRAMING_NDJSON
+    if size > 13 and first[0] == 0 and first[13] == 58 and streams == OISP_FRAMING_EVENTSTREAM:
+        return OISP_FRAMING_EVENTSTREAM       # lengths below 16 MiB, then a header's name: `:event-type`
     while size and (first[0] == 32 or 9 <= first[0] <= 13):
         first += 1
         size -= 1
@@ -1346,6 +1549,8 @@ cdef int dialect_framing(const oisp_dialects* table, uint16_t dialect, oisp_slic
         return OISP_FRAMING_SSE
     if streams == OISP_FRAMING_SSE and size and first[0] == 58:
         return OISP_FRAMING_SSE
+    if content_type.size == 0 and streams == OISP_FRAMING_NDJSON and whole_line(first, size):
+        return OISP_FRAMING_NDJSON
     if size and first[0] == 91 and streams == OISP_FRAMING_JSON_ARRAY:
         return OISP_FRAMING_JSON_ARRAY
     return OISP_FRAMING_NONE
@@ -1442,7 +1647,7 @@ cdef void fill_slots(oisp_dialects_table* t, compiled) except *:
     t.leaves = leaves
     for i, row in enumerate(compiled.slots):
         (leaves[i].record, leaves[i].opens, leaves[i].map, leaves[i].slot, leaves[i].rank, leaves[i].op,
-         leaves[i].as_) = row
+         leaves[i].as_, leaves[i].word) = row
     cdef oisp_record_def* records = <oisp_record_def*> table_of(compiled.records, sizeof(oisp_record_def))
     t.records = records
     for i, row in enumerate(compiled.records):

@@ -52,11 +52,13 @@ OTHER_SLOTS = [
 # fmt: on
 SLOTS = {name: number for number, name in enumerate([*TEXT_SLOTS, *OTHER_SLOTS])}
 
-SET, ONCE, APPEND, MERGE, SUM, COUNT, LENGTH, PRESENT = range(8)
-OPS = {"set": SET, "once": ONCE, "append": APPEND, "merge": MERGE}
+SET, ONCE, APPEND, MERGE, SUM, COUNT, LENGTH, PRESENT, COLLECT, MAX = range(10)
+OPS = {"set": SET, "once": ONCE, "append": APPEND, "merge": MERGE, "max": MAX}
 AS_WIRE, AS_JSON, AS_BASE64, AS_EMBEDDED = range(4)
 
 FLAGS = {"prompt_excludes_cache": 1, "completion_excludes_reasoning": 2, "calls_finish": 4}
+HAS_CHOICES = 8  # set by the compiler
+WORDS = {"streams": {"always": 16, "unless_refused": 32}}
 
 ROLES = {"system": 1, "user": 2, "assistant": 3, "tool": 4, "function": 5}
 FINISHES = {"stop": 1, "length": 2, "tool_calls": 3, "content_filter": 4, "error": 5, "other": 6}
@@ -233,6 +235,7 @@ class Leaf:
     op: int = SET
     as_: int = AS_WIRE
     map: int = 0
+    word: int = 0  # 1 + index: what stands before the text, or the key under which a number is collected
     conds: dict[int, list[int]] = field(default_factory=dict)  # id(node) -> [all, none]
 
 
@@ -341,9 +344,21 @@ def key_hash(name: bytes) -> int:
     return (len(name) * 7 + name[0] * 5 + name[len(name) >> 1] * 3 + name[-1]) & 0xFFFFFFFF if name else 0
 
 
+Section = tuple[int, int, int] | str
+
+
 class Problems(list[ConfigError]):
     def add(self, file: Path, line: int | None, key: str, **facts: Any) -> None:
         self.append(ConfigError(file, line, key, **facts))
+
+
+def joined(group: Any) -> list[Any]:
+    """The paths of one alternative: all that are present count, in the order of the document."""
+    if isinstance(group, Table):
+        for word in ("join", "sum", "collect"):
+            if isinstance(group.get(word), list):
+                return list(group[word])
+    return list(group) if isinstance(group, list) else [group]
 
 
 class Compiler:
@@ -383,11 +398,13 @@ class Compiler:
 
     # -- sections and records
 
-    def section(self, doc: Table, name: str) -> tuple[int, int, int]:
-        """(root node, record, node of the event's name)."""
+    def section(self, doc: Table, name: str) -> Section:
+        """(root node, record, node of the event's name), or the name of the dialect that has the same section."""
         table = doc.get(name)
         if table is None:
             return (0, 0, 0)
+        if isinstance(table, str):
+            return table
         if not isinstance(table, Table):
             self.complain(doc, name, expected="a mapping of slots and records", got=table)
             return (0, 0, 0)
@@ -489,10 +506,8 @@ class Compiler:
             options = spec
             if "first" in spec:
                 groups = list(spec["first"])
-            elif "join" in spec or "sum" in spec:
-                groups = [Listing(spec.get("join", spec.get("sum")))]
         for rank, group in enumerate(groups):
-            for item in group if isinstance(group, list) else [group]:
+            for item in joined(group):
                 self.leaf(name, where, holder, item, options, rank, base, conds, record, streamed=streamed)
 
     def leaf(
@@ -515,7 +530,7 @@ class Compiler:
             self.complain(holder, where, expected=f"a path, or a mapping with one of {', '.join(FORMS)}", got=item)
             return
         form = forms[0]
-        unknown = set(table) - {form, "kinds", "map", "op", "first", "join", "sum"}
+        unknown = set(table) - {form, "kinds", "map", "op", "prefix"}
         if unknown:
             self.complain(holder, where, expected="kinds, map, op", got=sorted(unknown)[0])
         in_call = self.out.records[record][0] == RECORDS["calls"][0]
@@ -525,6 +540,9 @@ class Compiler:
         if word is not None and word not in OPS:
             self.complain(holder, where, expected=OPS, got=word)
         op = OPS.get(word or "", op)
+        prefix = table.get("prefix", options.get("prefix"))
+        if "collect" in options:
+            prefix = table[form].rpartition(".")[2]
         map_name = table.get("map", options.get("map", name))
         if map_name != name and map_name not in self.maps:
             self.complain(holder, where, message=f"the map {map_name!r} is not among this file's maps")
@@ -533,18 +551,10 @@ class Compiler:
         except ValueError as error:
             self.complain(holder, where, message=str(error))
             return
-        node.leaves.append(
-            Leaf(
-                kinds,
-                record,
-                slot=SLOTS[name],
-                rank=rank,
-                op=op,
-                as_=as_,
-                map=self.maps.get(map_name, 0),
-                conds=all_conds,
-            )
-        )
+        leaf = Leaf(kinds, record, SLOTS[name], rank=rank, op=op, as_=as_, conds=all_conds)
+        leaf.map = self.maps.get(map_name, 0)
+        leaf.word = self.out.word(prefix) if prefix else 0
+        node.leaves.append(leaf)
 
     @staticmethod
     def how(name: str, form: str, options: Table, streamed: bool, in_call: bool) -> tuple[int, int, int]:
@@ -552,7 +562,8 @@ class Compiler:
         if form == "json":
             return (APPEND if name in APPENDED else SET), AS_JSON, ANY
         if form in ("base64", "embedded"):
-            return SET, AS_BASE64 if form == "base64" else AS_EMBEDDED, STRING if form == "base64" else OBJECT
+            op = APPEND if name in APPENDED else SET
+            return op, AS_BASE64 if form == "base64" else AS_EMBEDDED, STRING if form == "base64" else OBJECT
         if form == "count":
             return COUNT, AS_WIRE, ANY
         if form == "length":
@@ -568,6 +579,8 @@ class Compiler:
             return LENGTH, AS_WIRE, kinds
         if "sum" in options:
             return SUM, AS_WIRE, NUMBER
+        if "collect" in options:
+            return COLLECT, AS_WIRE, NUMBER
         if name == "usage" and streamed:
             return MERGE, AS_WIRE, kinds
         if name in APPENDED or name == "system":
@@ -613,7 +626,7 @@ class Compiler:
             kinds |= leaf.kinds
             out.leaves.append((leaf.kinds, len(leaf.conds), len(out.conds)))
             out.conds.extend((numbers[key], *masks) for key, masks in leaf.conds.items())
-            out.slots.append((leaf.record, leaf.opens, leaf.map, leaf.slot, leaf.rank, leaf.op, leaf.as_))
+            out.slots.append((leaf.record, leaf.opens, leaf.map, leaf.slot, leaf.rank, leaf.op, leaf.as_, leaf.word))
         for value, kind, bit in node.tests:
             bits |= 1 << bit
             out.tests.append((*out.text(value), kind, bit))
@@ -641,20 +654,9 @@ class Compiler:
         return first, size - 1
 
 
+SECTIONS = ("request", "response", "stream")
 FORMS = ("path", "json", "base64", "embedded", "count", "length", "present")
-DIALECT_KEYS = {
-    "dialect",
-    "framing",
-    "done",
-    "maps",
-    "usage",
-    "finish",
-    "request",
-    "response",
-    "stream",
-    "inner",
-    "hook",
-}
+DIALECT_KEYS = {"dialect", "framing", "done", "maps", "usage", "finish", "inner", "hook", *SECTIONS, *WORDS}
 HOOKS: dict[str, int] = {}
 
 
@@ -666,6 +668,10 @@ def _flags(compiler: Compiler, doc: Table) -> int:
             if word not in FLAGS:
                 compiler.complain(doc, key, expected=FLAGS, got=word)
             bits |= FLAGS.get(word, 0)
+    for key, words in WORDS.items():
+        if key in doc and doc[key] not in words:
+            compiler.complain(doc, key, expected=words, got=doc[key])
+        bits |= words.get(doc.get(key), 0)
     return bits
 
 
@@ -693,12 +699,38 @@ def _compile_one(out: Compiled, file: Path, doc: Table, names: list[str], proble
     compiler.compile_maps(doc)
     flags = _flags(compiler, doc)
     inner = _inners(compiler, doc, names)
-    sections = [compiler.section(doc, name) for name in ("request", "response", "stream")]
+    sections = [compiler.section(doc, name) for name in SECTIONS]
+    response = doc.get("response")
+    if isinstance(response, Table):
+        choices = response.get("choices", [])
+        if any(
+            isinstance(c, Table) and c.get("each") == "."
+            for c in (choices if isinstance(choices, Listing) else [choices])
+        ):
+            flags |= HAS_CHOICES
     name, done = out.text(doc["dialect"]), out.text(doc.get("done", ""))
     out.names.append(doc["dialect"])
     out.dialects.append(
         (name, FRAMINGS.get(framing, 0), HOOKS.get(hook or "", 0), flags, *sections, inner, done)  # rows of decoder.pyx
     )
+
+
+def _share_sections(out: Compiled, docs: list[tuple[Path, Table]], problems: Problems) -> None:
+    """`request: NAME` is the request of that dialect."""
+    for number, (file, doc) in enumerate(docs):
+        row = list(out.dialects[number])
+        for at, name in enumerate(SECTIONS, start=4):
+            if not isinstance(row[at], str):
+                continue
+            other = out.dialects[out.names.index(row[at])][at] if row[at] in out.names else None
+            if other is None or isinstance(other, str):
+                problems.add(
+                    file, doc.lines[name], name, expected=f"a dialect that has a {name} of its own", got=row[at]
+                )
+                continue
+            row[3] |= out.dialects[out.names.index(row[at])][3] & HAS_CHOICES if name == "response" else 0
+            row[at] = other
+        out.dialects[number] = tuple(row)
 
 
 def _read(paths: Iterable[Path], problems: Problems) -> list[tuple[Path, Table]]:
@@ -729,6 +761,8 @@ def compile_dialects(paths: Iterable[Path]) -> Compiled:
     out = Compiled()
     for file, doc in docs:
         _compile_one(out, file, doc, names, problems)
+    if not problems:
+        _share_sections(out, docs, problems)
     if len(problems) == 1:
         raise problems[0]
     if problems:

@@ -101,7 +101,9 @@ enum oisp_slot_op {
   OISP_OP_SUM = 4,    /* numbers of this document added up, then set */
   OISP_OP_COUNT = 5,  /* how many captures */
   OISP_OP_LENGTH = 6, /* elements of an array; of base64 text: how many 32-bit floats */
-  OISP_OP_PRESENT = 7 /* 1 where there is one */
+  OISP_OP_PRESENT = 7, /* 1 where there is one */
+  OISP_OP_COLLECT = 8, /* numbers become members of one object, under their keys */
+  OISP_OP_MAX = 9      /* a number that only grows */
 };
 
 enum oisp_slot_as {
@@ -120,7 +122,7 @@ typedef struct oisp_slot_leaf {
   uint8_t rank;    /* among alternatives of one slot the lowest that is present wins */
   uint8_t op;
   uint8_t as;
-  uint16_t reserved;
+  uint16_t word;   /* 1 + index into words: what stands before the text, or the key of a collected number */
 } oisp_slot_leaf;
 
 typedef struct oisp_record_def {
@@ -160,7 +162,10 @@ typedef struct oisp_section {
 enum oisp_dialect_flags {
   OISP_DIALECT_PROMPT_EXCLUDES_CACHE = 1,
   OISP_DIALECT_COMPLETION_EXCLUDES_REASONING = 2,
-  OISP_DIALECT_CALLS_FINISH = 4 /* no word of its own for tool calls: stop with calls means tool_calls */
+  OISP_DIALECT_CALLS_FINISH = 4, /* no word of its own for tool calls: stop with calls means tool_calls */
+  OISP_DIALECT_HAS_CHOICES = 8,   /* an answer that is no error has at least one choice, be it empty */
+  OISP_DIALECT_STREAMS = 16,      /* every answer is asked for as a stream: the path says so */
+  OISP_DIALECT_STREAMS_UNLESS_REFUSED = 32
 };
 
 /* Which dialect the inner document has: the first whose words all occur in the model's name. */
