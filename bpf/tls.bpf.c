@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
  *
- * Probes on the functions of OpenSSL that move plaintext, and tracepoints that follow the processes of the scope. Writes
- * the records of oisp/record.h into `ring` (traffic) and `control` (processes): nothing else leaves the kernel.
+ * Probes on the functions of OpenSSL that move plaintext, and tracepoints that follow the processes of the scope.
+ * Writes the records of oisp/record.h into `ring` (traffic) and `control` (processes): nothing else leaves the kernel.
  *
  * Buffers are read at return: the page is present then, and the length is what the call really moved. Nothing goes
  * through per-CPU scratch: probes can be preempted, so a record is written where it was reserved.
@@ -672,19 +672,19 @@ INLINE void bind_socket(u64 ssl, u64 pid_tgid, struct sock *sk) {
 #define RECORD_OVERHEAD_MAX 300
 #define RECORD_HEADER 5
 
-/* A socket has sent: inside SSL_write, or after it when the ciphertext went through memory. The size must be that of the
- * ciphertext, because programs also send other things there (a callback that runs inside the call). */
+/* A socket has sent: inside SSL_write, or after it when the ciphertext went through memory (then perhaps inside another
+ * call, as Node runs callbacks inside SSL_read). The size must be that of the ciphertext: programs send
+ * other things too. */
 SEC("raw_tp/sock_send_length") int on_send(struct raw_tracepoint *ctx) {
   u64 pid_tgid = bpf_get_current_pid_tgid();
   struct thread *t = bpf_map_lookup_elem(&threads, &pid_tgid);
   s64 sent = (s32)ctx->args[1];
   u64 n, records, ssl;
+  struct call *call;
   if (!t || sent <= 0)
     return 0;
-  if (t->depth) {
-    struct call *call = &t->calls[(t->depth - 1) & (CALL_DEPTH - 1)];
-    if (direction_of(call->function) != OISP_WRITE || call->function == FN_SHUTDOWN)
-      return 0;
+  call = &t->calls[(t->depth - 1) & (CALL_DEPTH - 1)];
+  if (t->depth && call->function != FN_SHUTDOWN && direction_of(call->function) == OISP_WRITE) {
     n = call->size < OISP_RECORD_CHUNK ? call->size : OISP_RECORD_CHUNK;
     records = 1;
     ssl = call->ssl;

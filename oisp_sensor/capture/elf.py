@@ -157,8 +157,10 @@ class Elf:
         offset, size, link = section[4], section[5], section[6]
         if link >= len(sections) or size // _SYMBOL.itemsize > _MAX_SYMBOLS:
             raise ElfError("a symbol table without names, or with too many symbols")
-        strings = self.bytes_at(sections[link][4], sections[link][5])
-        places = {name: found for name in wanted if (found := _find_name(strings, name))}
+        strings, end = sections[link][4], sections[link][4] + sections[link][5]
+        if end > self.size:
+            raise ElfError("a string table lies outside the file")
+        places = {name: found for name in wanted if (found := self._find_name(name, strings, end))}
         if not places:
             return []
         table = np.frombuffer(self.bytes_at(offset, size // _SYMBOL.itemsize * _SYMBOL.itemsize), _SYMBOL)
@@ -172,6 +174,23 @@ class Elf:
                 if place is not None and int(row["info"]) & 15 != _STT_GNU_IFUNC:
                     result.append((wanted[name], Function(wanted[name], address, place, int(row["size"]))))
         return result
+
+    def _find_name(self, name: bytes, start: int, end: int) -> list[int]:
+        """Every place where a symbol's name may point to: linkers also share the tails of longer names."""
+        places: list[int] = []
+        at = self._map.find(name + b"\0", start, end)
+        while at >= 0 and len(places) < 64:
+            places.append(at - start)
+            at = self._map.find(name + b"\0", at + 1, end)
+        return places
+
+    def has_section(self, name: bytes) -> bool:
+        sections = self._sections()
+        index = struct.unpack_from("<H", self.bytes_at(62, 2))[0]
+        if index >= len(sections):
+            return False
+        names = sections[index][4]
+        return any(self._map[names + s[0] : names + s[0] + len(name) + 1] == name + b"\0" for s in sections)
 
     def build_id(self) -> str:
         """Hex build id, empty where the file has none."""
@@ -215,16 +234,6 @@ class Elf:
 def _text(strings: bytes, at: int) -> str:
     end = strings.find(b"\0", at, at + _MAX_TEXT)
     return os.fsdecode(strings[at:end]) if end > at else ""
-
-
-def _find_name(strings: bytes, name: bytes) -> list[int]:
-    """Every place where a symbol's name may point to: linkers also share the tails of longer names."""
-    places: list[int] = []
-    at = strings.find(name + b"\0")
-    while at >= 0 and len(places) < 64:
-        places.append(at)
-        at = strings.find(name + b"\0", at + 1)
-    return places
 
 
 def object_symbol(image: bytes, name: str) -> tuple[int, int]:

@@ -4,7 +4,6 @@
 The consumer stops where Python is needed: after the OPEN of a connection (its context can be set before its first byte
 is read), when the engine's output is full, and when the recording cannot be written.
 """
-import os
 from typing import NamedTuple
 
 from libc.errno cimport EINTR, errno
@@ -16,7 +15,6 @@ from posix.unistd cimport write
 from oisp_core.engine cimport Engine, engine_feed_record
 from oisp_core.types cimport (
     OISP_FULL,
-    OISP_OK,
     OISP_RECORD_CONTEXT,
     OISP_RECORD_MIDWAY,
     OISP_RECORD_OPEN,

@@ -23,7 +23,9 @@ cdef extern from *:
     #define RING_BUSY (1U << 31)
     #define RING_DISCARD (1U << 30)
     static inline uint64_t ring_load64(const uint64_t *at) { return __atomic_load_n(at, __ATOMIC_ACQUIRE); }
-    static inline uint32_t ring_load32(const void *at) { return __atomic_load_n((const uint32_t *)at, __ATOMIC_ACQUIRE); }
+    static inline uint32_t ring_load32(const void *at) {
+        return __atomic_load_n((const uint32_t *)at, __ATOMIC_ACQUIRE);
+    }
     static inline void ring_store64(uint64_t *at, uint64_t value) { __atomic_store_n(at, value, __ATOMIC_RELEASE); }
     """
     const uint32_t RING_BUSY
