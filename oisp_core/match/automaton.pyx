@@ -5,7 +5,7 @@ It is not a regex engine and it never builds a table: `trie.py` does, and `_load
 from a cache file can be wrong but never lead outside of it.
 
 A step depends on the step before it, so one scan is bound by the latency of a load, not by what the machine could do. Long
-data is therefore cut into blocks of four lanes that are walked in turns. A lane that starts in the middle begins `longest`
+data is therefore cut into blocks of six lanes that are walked in turns. A lane that starts in the middle begins `longest`
 bytes earlier, from the root: no state can remember more than that, so it arrives at its first byte in the very state that
 the whole scan would be in. What lanes find is noted per lane and reported lane after lane: the order is that of one scan.
 """
@@ -15,7 +15,7 @@ from cpython.list cimport PyList_New, PyList_SET_ITEM
 from cpython.ref cimport Py_INCREF
 from libc.stdint cimport UINT32_MAX, uint8_t, uint32_t, uintptr_t
 from libc.stdlib cimport free, qsort, realloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from oisp_core.match import trie
 __all__ = ["Automaton"]
 
 cdef enum:
+    LANES = 6             # fewer wait for memory, more do not fit into the registers (measured: 4 to 8)
     LANE = 1024           # bytes of a lane: what it can note, at one match per byte, fits on the stack
     LANE_MIN = 96         # below this a lane does not pay for its beginning
     LANE_LONGEST = 256    # patterns longer than this are scanned in one lane
@@ -33,6 +34,10 @@ cdef enum:
 cdef struct Hit:
     uint32_t state
     uint32_t at
+
+
+cdef inline uint32_t higher(uint32_t x, uint32_t y) noexcept nogil:
+    return x if x > y else y
 
 
 cdef inline bint report(const oisp_automaton* a, uint32_t state, size_t end, oisp_match_sink sink, void* context) noexcept nogil:
@@ -65,63 +70,69 @@ cdef inline bint scan_one(const oisp_automaton* a, const uint8_t* data, size_t b
     return 1
 
 
-cdef inline uint32_t warm(const oisp_automaton* a, const uint8_t* data, size_t begin) noexcept nogil:
-    """The state in which a scan of everything before `begin` would be."""
+cdef inline void warm(const oisp_automaton* a, const uint8_t* data, size_t begin, size_t lane, uint32_t* s) noexcept nogil:
+    """The states in which a scan of everything before each lane but the first would be; lanes are longer than `longest`."""
+    cdef const uint8_t* p = data + begin + lane - a.longest
     cdef size_t i
-    cdef uint32_t s = 0
-    for i in range(begin - a.longest if begin > a.longest else 0, begin):
-        s = a.next[s + a.classes[data[i]]]
-    return s
+    cdef uint32_t s1 = 0, s2 = 0, s3 = 0, s4 = 0, s5 = 0
+    for i in range(a.longest):
+        s1 = a.next[s1 + a.classes[p[i]]]
+        s2 = a.next[s2 + a.classes[p[i + lane]]]
+        s3 = a.next[s3 + a.classes[p[i + 2 * lane]]]
+        s4 = a.next[s4 + a.classes[p[i + 3 * lane]]]
+        s5 = a.next[s5 + a.classes[p[i + 4 * lane]]]
+    s[1] = s1
+    s[2] = s2
+    s[3] = s3
+    s[4] = s4
+    s[5] = s5
 
 
 cdef bint scan_lanes(const oisp_automaton* a, const uint8_t* data, size_t begin, size_t lane, uint32_t* state,
                      oisp_match_sink sink, void* context) noexcept nogil:
-    """Four lanes of `lane` bytes from `begin` on."""
-    cdef Hit[4][LANE] hits
-    cdef uint32_t[4] counts
-    cdef const uint8_t* p0 = data + begin
-    cdef const uint8_t* p1 = p0 + lane
-    cdef const uint8_t* p2 = p1 + lane
-    cdef const uint8_t* p3 = p2 + lane
-    cdef uint32_t s0 = state[0]
-    cdef uint32_t s1 = warm(a, data, begin + lane)
-    cdef uint32_t s2 = warm(a, data, begin + 2 * lane)
-    cdef uint32_t s3 = warm(a, data, begin + 3 * lane)
-    cdef uint32_t first = a.first_match
+    """Six lanes of `lane` bytes from `begin` on. Match states are the highest rows: one look at the highest of six states."""
+    cdef Hit[LANES][LANE] hits
+    cdef uint32_t[LANES] counts
+    cdef uint32_t[LANES] s
+    cdef const uint8_t* p = data + begin
     cdef const uint32_t* following = a.next
     cdef const uint8_t* classes = oisp_automaton_classes(a)
-    cdef uint32_t n0 = 0, n1 = 0, n2 = 0, n3 = 0
-    cdef uint32_t i, k
-    for i in range(<uint32_t>lane):
-        s0 = following[s0 + classes[p0[i]]]
-        s1 = following[s1 + classes[p1[i]]]
-        s2 = following[s2 + classes[p2[i]]]
-        s3 = following[s3 + classes[p3[i]]]
-        if (s0 >= first) | (s1 >= first) | (s2 >= first) | (s3 >= first):
-            if s0 >= first:
-                hits[0][n0].state = s0
-                hits[0][n0].at = i + 1
-                n0 += 1
-            if s1 >= first:
-                hits[1][n1].state = s1
-                hits[1][n1].at = i + 1
-                n1 += 1
-            if s2 >= first:
-                hits[2][n2].state = s2
-                hits[2][n2].at = i + 1
-                n2 += 1
-            if s3 >= first:
-                hits[3][n3].state = s3
-                hits[3][n3].at = i + 1
-                n3 += 1
-    state[0] = s3
-    counts[0] = n0
-    counts[1] = n1
-    counts[2] = n2
-    counts[3] = n3
-    for k in range(4):
-        for i in range(counts[k]):
-            if not report(a, hits[k][i].state, begin + k * lane + hits[k][i].at, sink, context):
+    cdef uint32_t first = a.first_match
+    cdef uint32_t s0, s1, s2, s3, s4, s5, high, k
+    cdef size_t i, j
+    s[0] = state[0]
+    warm(a, data, begin, lane, s)
+    memset(counts, 0, sizeof(counts))
+    s0 = s[0]
+    s1 = s[1]
+    s2 = s[2]
+    s3 = s[3]
+    s4 = s[4]
+    s5 = s[5]
+    for i in range(lane):
+        s0 = following[s0 + classes[p[i]]]
+        s1 = following[s1 + classes[p[i + lane]]]
+        s2 = following[s2 + classes[p[i + 2 * lane]]]
+        s3 = following[s3 + classes[p[i + 3 * lane]]]
+        s4 = following[s4 + classes[p[i + 4 * lane]]]
+        s5 = following[s5 + classes[p[i + 5 * lane]]]
+        high = higher(higher(higher(s0, s1), higher(s2, s3)), higher(s4, s5))
+        if high >= first:
+            s[0] = s0
+            s[1] = s1
+            s[2] = s2
+            s[3] = s3
+            s[4] = s4
+            s[5] = s5
+            for k in range(LANES):
+                if s[k] >= first:
+                    hits[k][counts[k]].state = s[k]
+                    hits[k][counts[k]].at = <uint32_t>i + 1
+                    counts[k] += 1
+    state[0] = s5
+    for k in range(LANES):
+        for j in range(counts[k]):
+            if not report(a, hits[k][j].state, begin + k * lane + hits[k][j].at, sink, context):
                 return 0
     return 1
 
@@ -134,14 +145,14 @@ cdef bint automaton_scan(const oisp_automaton* a, const uint8_t* data, size_t si
         return 1
     if a.longest <= LANE_LONGEST:
         while True:
-            lane = (size - at) // 4
+            lane = (size - at) // LANES
             if lane > LANE:
                 lane = LANE
             if lane < LANE_MIN or lane < 2 * a.longest:
                 break
             if not scan_lanes(a, data, at, lane, &state, sink, context):
                 return 0
-            at += 4 * lane
+            at += LANES * lane
     return scan_one(a, data, at, size, &state, sink, context)
 
 

@@ -440,7 +440,7 @@ class _Compiler:
                     signals[s.header].append(row)
         actions["authorization"] = AUTHORIZATION
         entries, contains, numbers = [], [], []
-        wanted = [0, 0, 0, 0]
+        wanted = [0] * 32
         for name, action in actions.items():
             raw = name.encode()
             first = len(self.rows["signals"])
@@ -451,7 +451,7 @@ class _Compiler:
                 self.rows["signals"].append(row)
             digest = rule_hash(raw, FOLD)
             entries.append((digest, (digest, *self.pool.add(raw), first, len(signals[name]), action)))
-            bit = (len(raw) * 7 + (raw[0] | 0x20) * 13 + (raw[-1] | 0x20)) & 255
+            bit = (((raw[0] | 0x20) * 33 + (raw[-1] | 0x20)) * 33 + len(raw)) & 2047
             wanted[bit >> 6] |= 1 << (bit & 63)
         self.arrays["headers"] = _slots(entries, DTYPES["headers"])
         self.arrays["value_signals"] = np.array(numbers, dtype="<u2")

@@ -204,7 +204,7 @@ cdef extern from "oisp/rules.h" nogil:
         const uint16_t* value_signals
         const oisp_automaton* values
         const oisp_automaton* fields
-        uint64_t header_filter[4]
+        uint64_t header_filter[32]
         uint32_t hosts_mask
         uint32_t suffixes_mask
         uint32_t edges_mask

@@ -515,7 +515,8 @@ cdef void read_subprotocol(oisp_slice value, Fields* fields) noexcept nogil:
     fields.credential = value
 
 
-cdef void read_fields(const oisp_rules* r, const oisp_head* head, uint8_t where, Fields* fields) noexcept nogil:
+cdef void read_fields(const oisp_rules* r, const oisp_head* head, uint8_t where, bint signals, Fields* fields) noexcept nogil:
+    """`signals`: whether fields that hint at AI matter; where the host is known they do not."""
     cdef const oisp_rule_header* header
     cdef const oisp_field* field
     cdef uint32_t i
@@ -525,11 +526,13 @@ cdef void read_fields(const oisp_rules* r, const oisp_head* head, uint8_t where,
         header = header_slot(r, field.name)
         if header == NULL:
             continue
-        if header.actions & OISP_HEADER_SIGNAL:
+        if signals and header.actions & OISP_HEADER_SIGNAL:
             read_signals(r, header, field.value, where, fields)
         if header.actions & OISP_HEADER_CONTENT_TYPE:
-            fields.answer = answer_of(field.value)
-            fields.grpc = contains(field.value, b"application/grpc", 16)
+            if where == OISP_SIGNAL_REQUEST:
+                fields.grpc = word_is(trimmed(field.value), b"application/grpc", 16)
+            else:
+                fields.answer = answer_of(field.value)
         if header.actions & OISP_HEADER_ORGANIZATION:
             fields.organization = trimmed(field.value)
         if header.actions & OISP_HEADER_PROJECT:
@@ -581,7 +584,8 @@ cdef void read_query(const oisp_rules* r, oisp_slice target, Fields* fields) noe
 cdef inline bint key_fits(const oisp_rule_key* key, oisp_slice credential, const Fields* fields) noexcept nogil:
     if key.aws:
         return fields.aws and fields.service.size == key.size and memcmp(fields.service.data, key.prefix, key.size) == 0
-    return credential.size >= key.size and memcmp(credential.data, key.prefix, key.size) == 0
+    return credential.size >= key.size and credential.data[0] == key.prefix[0] and \
+        memcmp(credential.data, key.prefix, key.size) == 0
 
 
 cdef const oisp_rule_key* find_key(const oisp_rules* r, oisp_slice credential, const Fields* fields, uint16_t provider) noexcept nogil:
@@ -1085,13 +1089,13 @@ cdef void match_request(const oisp_rules* r, const oisp_head* head, oisp_verdict
             out.evidence = OISP_EVIDENCE_HOST
             out.provider = place.owners[0]
             return
-        read_fields(r, head, OISP_SIGNAL_REQUEST, &fields)
+        read_fields(r, head, OISP_SIGNAL_REQUEST, 0, &fields)
         by_host(r, head, &place, &path, method, &fields, out)
         out.account_type = place.account
         if place.region.size:
             out.region = place.region
     else:
-        read_fields(r, head, OISP_SIGNAL_REQUEST, &fields)
+        read_fields(r, head, OISP_SIGNAL_REQUEST, 1, &fields)
         terminal = by_path(r, head, &path, method, &fields, out)
         if serves(r, terminal, fields.provider):
             out.provider = fields.provider
@@ -1191,7 +1195,7 @@ cdef void match_response(const oisp_rules* r, const oisp_head* head, oisp_verdic
     cdef uint8_t answers
     if out.state == OISP_VERDICT_NONE or (out.evidence & OISP_EVIDENCE_HOST and out.state == OISP_VERDICT_AI):
         return
-    read_fields(r, head, OISP_SIGNAL_RESPONSE, &fields)
+    read_fields(r, head, OISP_SIGNAL_RESPONSE, 1, &fields)
     if out.state == OISP_VERDICT_AI or out.evidence & OISP_EVIDENCE_BODY:
         terminal = r.rules[out.rule - 1].terminal
     elif out.evidence & OISP_EVIDENCE_PATH:
@@ -1296,7 +1300,7 @@ cdef class Registry:
         r.value_signals = <const uint16_t*>at(arrays, "value_signals")
         r.values = &values.table
         r.fields = &fields.table
-        for i in range(4):
+        for i in range(32):
             r.header_filter[i] = tables.names["header_filter"][i]
         r.hosts_mask = len(arrays["hosts"]) - 1
         r.suffixes_mask = len(arrays["suffixes"]) - 1

@@ -278,7 +278,7 @@ typedef struct oisp_rules {
   const uint16_t *value_signals; /* signal of each pattern of `values` */
   const oisp_automaton *values; /* what header values may contain */
   const oisp_automaton *fields; /* names of multipart form fields */
-  uint64_t header_filter[4]; /* a bit for each (size, first, last) of a header name that matters */
+  uint64_t header_filter[32]; /* a bit for each (size, first, last) of a header name that matters */
   uint32_t hosts_mask;
   uint32_t suffixes_mask;
   uint32_t edges_mask;
@@ -317,11 +317,33 @@ static inline uint32_t oisp_rule_hash(const uint8_t *p, uint32_t n, uint64_t fol
   return (uint32_t)(h >> 32);
 }
 
+/* Eight bytes at once, ASCII letters in lower case: the high bits of two sums tell which bytes are from A to Z. */
+static inline uint64_t oisp_rule_lower8(uint64_t x) {
+  uint64_t low = x & 0x7F7F7F7F7F7F7F7FULL;
+  uint64_t after_z = low + 0x2525252525252525ULL;  /* 0x7F - 'Z' */
+  uint64_t from_a = low + 0x3F3F3F3F3F3F3F3FULL;   /* 0x80 - 'A' */
+  uint64_t upper = ~x & (from_a ^ after_z) & 0x8080808080808080ULL;
+  return x | upper >> 2;
+}
+
 /* Equal but for the case of ASCII letters; `low` is lower case already. */
 static inline int oisp_rule_same(const uint8_t *p, const uint8_t *low, uint32_t n) {
-  if (memcmp(p, low, n) == 0)
-    return 1;
-  for (uint32_t i = 0; i < n; i++) {
+  uint64_t a, b;
+  uint32_t i = 0;
+  if (n >= 8) {
+    for (;;) {
+      memcpy(&a, p + i, 8);
+      memcpy(&b, low + i, 8);
+      if (a != b && oisp_rule_lower8(a) != b)
+        return 0;
+      i += 8;
+      if (i == n)
+        return 1;
+      if (i + 8 > n)
+        i = n - 8; /* the last eight, some of them again */
+    }
+  }
+  for (; i < n; i++) {
     uint8_t c = p[i];
     if (c >= 'A' && c <= 'Z')
       c |= 0x20;
@@ -332,7 +354,7 @@ static inline int oisp_rule_same(const uint8_t *p, const uint8_t *low, uint32_t 
 }
 
 static inline unsigned oisp_rule_filter(const uint8_t *p, uint32_t n) {
-  return (n * 7u + (p[0] | 0x20u) * 13u + (p[n - 1] | 0x20u)) & 255u;
+  return (((p[0] | 0x20u) * 33u + (p[n - 1] | 0x20u)) * 33u + n) & 2047u;
 }
 
 _Static_assert(sizeof(oisp_rule_host) == 20 && sizeof(oisp_rule_link) == 16 && sizeof(oisp_rule_edge) == 20, "written by numpy");
