@@ -217,8 +217,8 @@ async def read_head(reader: asyncio.StreamReader) -> Request:
     head = await reader.readuntil(b"\r\n\r\n")
     first, *lines = head[:-4].decode("latin-1").split("\r\n")
     method, target, version = first.split(" ")
-    if version != "HTTP/1.1":
-        raise ValueError(f"not HTTP/1.1: {version!r}")
+    if version not in ("HTTP/1.1", "HTTP/1.0"):
+        raise ValueError(f"not HTTP/1: {version!r}")
     headers = [(name, value.strip()) for name, _, value in (line.partition(":") for line in lines)]
     return Request(method, target, headers)
 

@@ -63,8 +63,11 @@ def capture(
             timeout=120,
             check=False,
         )
-        rows = double.log(at_least=before + exchanges)[before:]
-        lines = events.read_text(encoding="utf-8").splitlines() if events.exists() else []
+        try:
+            rows = double.log(at_least=before + exchanges)[before:]
+        except TimeoutError as error:
+            pytest.fail(f"{error}; exit code {done.returncode}; the command said:\n{done.stdout}{done.stderr}")
+        lines = events.read_bytes().splitlines() if events.exists() else []
         return Captured([json.loads(x) for x in lines], rows, done.stdout, done.stderr, done.returncode, events)
 
     return run
