@@ -782,6 +782,10 @@ cdef void finish_body(oisp_shared* s, oisp_turn* t, bint complete) noexcept nogi
 
 cdef void note_response(oisp_turn* t, int ends) noexcept nogil:
     """What the end says of the response: cut, in flight, a stream without its own last event."""
+    # A client that has read the stream's own last event may leave before the framing ends (the official SDKs do, at
+    # [DONE]): nothing of the answer is missing then.
+    if t.flags & OISP_TURN_STREAM and t.x.flags & OISP_X_TERMINAL:
+        ends &= ~(OISP_END_CUT | OISP_END_FLIGHT)
     if not t.flags & OISP_TURN_RESPONSE_HEAD:
         t.answered.missing |= MISSING_RESPONSE
         t.answered.completeness = OISP_COMPLETENESS_PARTIAL

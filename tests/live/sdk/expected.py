@@ -84,8 +84,6 @@ def request(row: dict[str, Any]) -> dict[str, Any]:
         text = text_of(message.get("content"))
         if text is not None:
             out[f"data.messages[{number}].content"] = text
-#H            out[f"data.messages[{number}].content_hash"] = digest(text)
-#H            out[f"data.messages[{number}].content_length"] = len(text)
     for number, tool in enumerate(body.get("tools", [])):
         out[f"data.tools[{number}].name"] = tool.get("function", tool)["name"]
         out[f"data.tools[{number}].description"] = tool.get("function", tool)["description"]
@@ -124,8 +122,6 @@ def response(row: dict[str, Any]) -> dict[str, Any]:
     }
     if answer["text"]:
         out["data.choices[0].message.content"] = answer["text"]
-#H        out["data.choices[0].message.content_hash"] = digest(answer["text"])
-#H        out["data.choices[0].message.content_length"] = len(answer["text"])
     if PROVIDERS[row["host"]] == "openai":
         out["data.usage.total_tokens"] = usage["prompt"] + usage["completion"]
         out["data.usage.reasoning_tokens"] = usage["reasoning"]
