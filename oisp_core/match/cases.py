@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from oisp_core.errors import ConfigError
-from oisp_core.match.fingerprints import Case, Semconv
+from oisp_core.match.fingerprints import Case, Provider
 from oisp_core.match.rules import Registry
 from oisp_core.match.verdict import Verdict
 
@@ -68,11 +68,11 @@ def _mistakes(case: Case, verdict: Verdict, dialects: Iterable[str]) -> list[tup
     return out
 
 
-def run_cases(registry: Registry, semconv: Semconv) -> list[ConfigError]:
-    """What the tests of the provider files find wrong. Dialects that the registry does not know are not compared."""
+def run_cases(registry: Registry, providers: Iterable[Provider]) -> list[ConfigError]:
+    """What the tests of these providers find wrong. Dialects that the registry does not know are not compared."""
     known = set(registry.dialects)
     errors = []
-    for provider in semconv.providers:
+    for provider in providers:
         for case in provider.tests:
             group = "near_miss" if case.expect is None else "match"
             for expected, got in _mistakes(case, ask(registry, case), known):

@@ -206,10 +206,11 @@ cdef inline void split_port(oisp_slice authority, uint16_t known, oisp_slice* ho
     i = host.size
     while i > 0 and host.data[i - 1] >= 48 and host.data[i - 1] <= 57:
         i -= 1
-    if i > 0 and i < host.size and host.data[i - 1] == 58 and host.size - i <= 5:
+    if i > 0 and host.data[i - 1] == 58 and host.size - i <= 5:
         for k in range(i, host.size):
             number = number * 10 + host.data[k] - 48
-        port[0] = <uint16_t>number
+        if i < host.size:  # `host:` has no port (RFC 3986 section 3.2.3)
+            port[0] = <uint16_t>number
         host.size = i - 1
     if host.size and host.data[host.size - 1] == 46:
         host.size -= 1

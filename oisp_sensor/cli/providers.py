@@ -147,12 +147,12 @@ def _check(paths: list[str], allow_incomplete: bool) -> int:
     over = [d for path in paths for d in _registry.documents(path)]
     mine = {d.file for d in over}
     semconv, tables, errors = _registry.read(over)
+    wanted = [p for p in semconv.providers if not mine or p.file in mine]
     problems = [str(e) for e in errors]
     dialects = _registry.dialect_names()
     if tables is not None:
         registry = Registry(tables, dialects)
-        problems += [str(e) for e in run_cases(registry, semconv)]
-    wanted = [p for p in semconv.providers if not mine or p.file in mine]
+        problems += [str(e) for e in run_cases(registry, wanted)]
     unknown = [(p, e) for p in wanted for e in p.endpoints if e.dialect and e.dialect not in dialects]
     lines = [str(_no_dialect(p, e)) for p, e in unknown]
     if mine:
