@@ -323,10 +323,11 @@ class Capture:
             self._tell(messages.Refused(target.path, target.why(), pid))
 
     def _inherit(self, parent: int, child: int) -> None:
-        """A child of a fork has its parent's mappings, but not its parent's probes."""
+        """A child of a fork has its parent's mappings, but not its parent's probes. What others of the scope use, it
+        may map as soon as it execs: a link for a process that never does costs next to nothing."""
         for target in self._targets.values():
-            if target is not None and parent in target.held:
-                self._attach(target, child, late=True)
+            if target is not None and target.held:
+                self._attach(target, child, late=parent in target.held)
 
     def _forget(self, pid: int) -> None:
         for target in self._targets.values():

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
-import threading
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -172,7 +171,7 @@ class Attacher:
         self._uprobe_type = 0 if multi else kernel.uprobe_type()
         # A pid spares the processes that are none of our business their traps.
         self.per_process = multi and kernel.filters_by_process()
-        self._closing: list[threading.Thread] = []
+        self._closers = ThreadPoolExecutor(_CLOSERS, "detach")
 
     def attach(self, target: Target, pid: int) -> bool:
         """For one process, or with pid 0 for all that map the file. On failure target.error says why."""
@@ -207,26 +206,20 @@ class Attacher:
         """Of a process that ended. The kernel waits for all CPUs when a link closes: not here."""
         held = target.held.pop(pid, [])
         if held:
-            self._closing = [t for t in self._closing if t.is_alive()]
-            thread = threading.Thread(target=_close_all, args=(held,), name="detach", daemon=True)
-            self._closing.append(thread)
-            thread.start()
+            self._closers.submit(_close_all, held)
 
     def detach_all(self, targets: Iterable[Target]) -> None:
-        """Everything, and only then returns."""
-        descriptors: list[int] = []
+        """Everything, and only then returns; nothing is attached after it."""
         for target in targets:
             for held in target.held.values():
-                descriptors += held
+                # Each waits for the grace period of its own probe: together they wait once.
+                for descriptor in held:
+                    self._closers.submit(_close_all, [descriptor])
             target.held.clear()
             if target.file >= 0:
                 os.close(target.file)
                 target.file = -1
-        # Each waits for the grace period of its own probe: together they wait once.
-        with ThreadPoolExecutor(_CLOSERS) as pool:
-            list(pool.map(_close_all, [[descriptor] for descriptor in descriptors]))
-        for thread in self._closing:
-            thread.join()
+        self._closers.shutdown(wait=True)
 
 
 def _close_all(descriptors: list[int]) -> None:

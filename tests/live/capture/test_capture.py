@@ -230,8 +230,9 @@ def test_a_running_process_by_pid(private_libssl, certificate):
 
 
 def test_a_library_that_is_mapped_later_is_probed_when_it_is(private_libssl, certificate):
-    """Python maps libssl at `import ssl`; the handshake takes longer than the attachment."""
-    run = watch(private_libssl, python(targets.SOCKETS, *certificate, "2000"), eager=False)
+    """Python maps libssl at `import ssl`. Nobody waits for us: the program gives us the time by itself."""
+    script = targets.SOCKETS.replace("listener =", "time.sleep(0.2); listener =", 1)
+    run = watch(private_libssl, python(script, *certificate, "2000"), eager=False)
     assert run.code == 0
     attached = [m for m in run.told if isinstance(m, messages.Attached)]
     assert [(m.late, m.path) for m in attached] == [(True, str(private_libssl.libssl))]
