@@ -256,9 +256,8 @@ class Capture:
             self._tell(messages.Process(name, pid, start, ppid, uid, gid, cgroup, ts, status))
             if event == _FORK:
                 self._inherit(ppid, pid)
-            elif event == _EXIT:
-                self._forget(pid)
-            if event != _FORK:
+            else:
+                self._forget(pid, gone=event == _EXIT)
                 self._sweep(pid)
         return len(records)
 
@@ -294,6 +293,7 @@ class Capture:
             if mapping.identity:
                 self._dull.add(mapping.identity)
         else:
+            target.mapped.add(mapping.pid)
             self._attach(target, mapping.pid, late=True)
 
     def _classify(self, fd: int, path: str) -> Target | None:
@@ -327,12 +327,18 @@ class Capture:
         may map as soon as it execs: a link for a process that never does costs next to nothing."""
         for target in self._targets.values():
             if target is not None and target.held:
-                self._attach(target, child, late=parent in target.held)
+                inherited = parent in target.mapped
+                if inherited:
+                    target.mapped.add(child)
+                self._attach(target, child, late=inherited)
 
-    def _forget(self, pid: int) -> None:
+    def _forget(self, pid: int, *, gone: bool) -> None:
+        """Its address space has ended: by exec, or with the process."""
         for target in self._targets.values():
-            if target is not None and pid in target.held:
-                self._attacher.detach(target, pid)
+            if target is not None:
+                target.mapped.discard(pid)
+                if gone and pid in target.held:
+                    self._attacher.detach(target, pid)
 
     def _prepare(self, path: str, pid: int) -> None:
         """A file that the command may map: probed before it does. What cannot be opened shows up when it is mapped."""

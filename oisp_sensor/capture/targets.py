@@ -62,6 +62,7 @@ class Target:
     late: int = 0  # attached so often while a process had it mapped already
     plan: Plan = field(default_factory=Plan, repr=False)
     file: int = field(default=-1, repr=False)  # held open: what is attached later is the same inode
+    mapped: set[int] = field(default_factory=set, repr=False)  # processes of the scope that have it mapped
     held: dict[int, list[int]] = field(default_factory=dict, repr=False)  # process (0: all) -> descriptors
 
     @property

@@ -89,3 +89,16 @@ def test_a_call_inside_a_call_is_its_own(play):
 def test_calls_that_never_return_leave_no_trace(play):
     run = play("jump", 3_000)
     assert written(run) == read(run) == [pattern(3_000)]
+
+
+def test_children_that_live_for_a_moment(client, private_libssl, certificate):
+    """A shell runs them one after the other; each gets its probes at its fork, before it maps the library. Nobody waits
+    for that: a child that was faster is missing, never half there without a word."""
+    script = 'for i in 1 2 3 4 5 6 7 8 9 10; do "$@" || exit 1; done'
+    run = watch(private_libssl, ["/bin/sh", "-c", script, "sh", str(client), "ints", *certificate, "2000"])
+    assert run.code == 0
+    assert len(run.processes("exit")) == 11
+    whole = [s for s in run.streams.values() if not s.midway]
+    assert whole
+    assert {len(s.written) + len(s.read) for s in whole} == {2000}
+    assert all(s.closed for s in whole)

@@ -240,6 +240,24 @@ def test_a_library_that_is_mapped_later_is_probed_when_it_is(private_libssl, cer
     assert [bytes(c.written) for c in run.clients if c.written] == [pattern(2000)]
 
 
+def test_two_sets_of_probes_on_one_file_give_its_bytes_once(private_libssl, certificate):
+    """As when a container's overlay shows the file under another device number."""
+    with Capture(Scope.command(), libraries=[private_libssl.libssl]) as capture:
+        capture.start()
+        ring = RingBuffer(capture.ring_fd, capture.ring_bytes)
+        [target] = capture.report().targets
+        assert capture._attacher.attach(target, 0)
+        target.held[-1] = target.held.pop(0)
+        assert capture._attacher.attach(target, 0)
+        child = capture.spawn(python(targets.MEMORY, *certificate, "40000"), env=private_libssl.env)
+        assert child.wait() == 0
+        records, losses = ring.records(), capture.losses()
+        ring.close()
+    assert sorted(len(s.written) for s in streams(records).values()) == [0, 40000]
+    assert Counter(summary(records)) == {"open": 2, "address": 1, "data": 6, "close": 2}
+    assert not any(loss.records for loss in losses.values())
+
+
 def test_exit_codes_and_signals_pass_through(private_libssl):
     assert watch(private_libssl, ["/bin/sh", "-c", "exit 41"]).code == 41
     assert watch(private_libssl, ["/bin/sh", "-c", "kill -TERM $$"]).code == 128 + signal.SIGTERM
