@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from oisp_core import resources
-from oisp_core.errors import ConfigError, ResourceError
+from oisp_core.decode.dialects import load_dialects
+from oisp_core.errors import ConfigError
 from oisp_core.match.compile import compile_semconv, first_error
 from oisp_core.match.fingerprints import Semconv, read_documents, read_semconv
 from oisp_core.match.rules import Registry
@@ -24,12 +25,8 @@ class Loaded:
 
 
 def dialect_names() -> list[str]:
-    """Dialects that can be decoded: the names of the files in semconv/dialects."""
-    try:
-        files = resources.names("semconv/dialects", ".yaml")
-    except ResourceError:
-        return []
-    return [Path(name).name.removesuffix(".yaml") for name in files]
+    """Dialects that can be decoded."""
+    return list(load_dialects().names)
 
 
 def read(over: list[Document]) -> tuple[Semconv, Tables | None, list[ConfigError]]:
