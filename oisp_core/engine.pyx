@@ -10,6 +10,7 @@ from libc.stdint cimport UINT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
+import functools
 import os
 import re
 
@@ -131,6 +132,17 @@ _DISMISSALS = {
 _URL = re.compile(r"^(?:(https?|wss?)://([^/?#]*))?([^#]*)", re.ASCII)
 
 
+@functools.cache
+def _packaged_dialects():
+    """Immutable, so all engines of a process share them."""
+    return load_dialects()
+
+
+@functools.cache
+def _packaged_registry():
+    return load_registry(_packaged_dialects().names)
+
+
 cdef class Engine:
     """Plaintext of connections in, OISP events out. See the stub for the contract of each method."""
 
@@ -145,8 +157,13 @@ cdef class Engine:
             raise ConfigError(key="content", expected=tuple(_POLICIES), got=content)
         if hash_key is not None and len(hash_key) < 16:
             raise ConfigError(key="hash_key", expected="at least 16 bytes", got=f"{len(hash_key)} bytes")
-        self.dialects = load_dialects()
-        self.registry = providers if isinstance(providers, Registry) else load_registry(self.dialects.names, providers)
+        self.dialects = _packaged_dialects()
+        if isinstance(providers, Registry):
+            self.registry = providers
+        elif providers is None:
+            self.registry = _packaged_registry()
+        else:
+            self.registry = load_registry(self.dialects.names, providers)
         self.policy = content
         self._open(limits if limits is not None else Limits())
         self._seed(id_seed)

@@ -504,7 +504,7 @@ cdef void read_request(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t
     if t.flags & OISP_TURN_REQUEST_DECODED or not take_exchange(s, t):
         return
     t.flags |= OISP_TURN_REQUEST_DECODED
-    if t.verdict.dialect == 0 or (size == 0 and t.method.size == 3):  # GET has nothing to decode
+    if t.verdict.dialect == 0 or (size == 0 and complete):  # GET, or a body that is empty: nothing to decode
         return
     if t.flags & OISP_TURN_REQUEST_CODED:
         t.asked.reasons |= REASON_ENCODING

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The same bytes give the same lines, however they are cut and whichever direction comes first."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+from tests.reference.wire import Segment, answer, by_type, play, request, stream
+
+TOOLS = [{"type": "function", "function": {"name": "read_file", "parameters": {"type": "object"}}}]
+CONVERSATION: list[Segment] = [
+    (">", request("first é \U0001f600", tools=TOOLS)),
+    ("<", answer("one \\ \" \n two")),
+    (">", request("second", stream=True)),
+    ("<", b"HTTP/1.1 100 Continue\r\n\r\n" + stream(["a", "b\U0001f600", "c"])),
+    (">", request("third")),
+    ("<", answer("", status="429 Too Many Requests")),
+]
+
+
+def bytewise(segment: Segment) -> list[bytes]:
+    return [segment[1][i : i + 1] for i in range(len(segment[1]))]
+
+
+def randomly(seed: int) -> object:
+    rng = random.Random(seed)
+
+    def cut(segment: Segment) -> list[bytes]:
+        data, pieces = segment[1], []
+        while data:
+            size = rng.choice((1, 2, 7, 64, 500))
+            pieces.append(data[:size])
+            data = data[size:]
+        return pieces
+
+    return cut
+
+
+def test_byte_by_byte() -> None:
+    whole = play(CONVERSATION, chunks=True)
+    assert len(by_type(whole, "ai.request")) == len(by_type(whole, "ai.response")) == 3
+    assert play(CONVERSATION, chunks=True, cut=bytewise) == whole
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_cut_at_random(seed: int) -> None:
+    assert play(CONVERSATION, chunks=True, cut=randomly(seed)) == play(CONVERSATION, chunks=True)  # type: ignore[arg-type]
+
+
+def test_at_every_place_of_a_short_exchange() -> None:
+    exchange: list[Segment] = [(">", request("x")), ("<", stream(["y", "z"]))]
+    whole = play(exchange)
+    for place in range(1, max(len(d) for _, d in exchange)):
+        assert play(exchange, cut=lambda s, p=place: [s[1][:p], s[1][p:]] if len(s[1]) > p else [s[1]]) == whole, place
+
+
+def test_answer_arrives_before_its_request() -> None:
+    """Two threads of a process: the pieces come out of order, their times are right."""
+    from oisp_core import Engine
+
+    def run(order: list[int]) -> list[bytes]:
+        engine = Engine(content="full", id_seed=1)
+        for index in order:
+            direction, data = CONVERSATION[index]
+            engine.feed(1, direction, 1_700_000_000_000_000_000 + index, data)
+        engine.close(1)
+        return sorted(engine.drain().splitlines())
+
+    assert run([1, 0, 2, 3, 4, 5]) != []
+    ordered = [line[line.index(b'"event_type"') :] for line in run([0, 1, 2, 3, 4, 5])]
+    late = [line[line.index(b'"event_type"') :] for line in run([0, 2, 4, 1, 3, 5])]
+    assert [len(x) for x in ordered] == [len(x) for x in late]
+
+
+def test_pipelined_requests_pair_in_order() -> None:
+    requests = request("1") + request("2") + request("3")
+    events = play([(">", requests), ("<", answer("a", ident="r1") + answer("b", ident="r2") + answer("c", ident="r3"))])
+    pairs = {e["data"]["request_id"]: e["data"]["messages"][0]["content"] for e in by_type(events, "ai.request")}
+    answered = [(pairs[e["data"]["request_id"]], e["data"]["provider_request_id"]) for e in by_type(events, "ai.response")]
+    assert answered == [("1", "r1"), ("2", "r2"), ("3", "r3")]
