@@ -3,7 +3,7 @@
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from oisp_core.message cimport oisp_table, oisp_origin, oisp_shared, oisp_turn
 from oisp_core.reassemble.http1 cimport oisp_http1
-from oisp_core.types cimport oisp_buffer, oisp_field, oisp_record, oisp_slice, oisp_status, oisp_token
+from oisp_core.types cimport oisp_buffer, oisp_field, oisp_record, oisp_slice, oisp_status, oisp_token, oisp_verdict
 
 
 cdef extern from "oisp/engine.h" nogil:
@@ -40,6 +40,12 @@ cdef extern from "oisp/engine.h" nogil:
         uint8_t ambiguous
         uint8_t pipelined
         uint8_t answered_dead
+        uint8_t exchanged
+        uint8_t sequential
+        uint8_t mixed
+        uint32_t owed
+        oisp_verdict usual
+        uint64_t owed_bytes
     ctypedef struct oisp_conn:
         uint64_t id
         oisp_conn* newer
@@ -52,6 +58,7 @@ cdef extern from "oisp/engine.h" nogil:
         uint8_t requests
         uint8_t rule
         uint8_t told
+        uint8_t counted
         uint32_t skipped
 
 

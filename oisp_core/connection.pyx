@@ -31,12 +31,12 @@ from oisp_core.reassemble.http1 cimport (
 )
 from oisp_core.reassemble.sniff cimport OISP_SNIFF_HTTP1_REQUEST, OISP_SNIFF_HTTP1_RESPONSE, OISP_SNIFF_MORE, sniff
 from oisp_core.types cimport (
-    OISP_BAD, OISP_BODY_LENGTH, OISP_EVIDENCE_NEVER, OISP_MORE, OISP_OK, OISP_READ, OISP_RECORD_ADDRESS, OISP_RECORD_CLOSE,
+    OISP_BAD, OISP_BODY_LENGTH, OISP_EVIDENCE_HOST, OISP_EVIDENCE_NEVER, OISP_MORE, OISP_OK, OISP_READ, OISP_RECORD_ADDRESS, OISP_RECORD_CLOSE,
     OISP_RECORD_CONTEXT, OISP_RECORD_DATA, OISP_RECORD_LOST, OISP_RECORD_MIDWAY, OISP_RECORD_OPEN, OISP_RECORD_PLAINTEXT,
     OISP_RECORD_PROCESS, OISP_TOKEN_DATA, OISP_TOKEN_END, OISP_TOKEN_FIELD, OISP_TOKEN_GAP, OISP_TOKEN_HEAD_END,
     OISP_TOKEN_REQUEST, OISP_TOKEN_RESPONSE, OISP_TOKEN_UPGRADE, OISP_TOKEN_WARNING, OISP_WRITE, oisp_buffer,
     oisp_buffer_append, oisp_buffer_free, oisp_head, oisp_record, oisp_record_address, oisp_record_conn, oisp_record_context,
-    oisp_record_data, oisp_record_lost, oisp_status, oisp_token, oisp_tokens,
+    oisp_record_data, oisp_record_lost, oisp_status, oisp_token, oisp_tokens, OISP_VERDICT_AI, OISP_VERDICT_NONE, oisp_verdict,
 )
 
 cdef extern from "oisp/contract.h" nogil:
@@ -46,6 +46,12 @@ cdef extern from "oisp/contract.h" nogil:
         OISP_PROCESS_ATTRIBUTION_DIRECT
 
 cdef uint64_t ANY = UINT64_MAX  # a hole of unknown size
+
+# Why a response is read although its request is not known to be the one.
+cdef enum:
+    NOT_FORCED = 0
+    BY_LIMIT = 1
+    AT_END = 2
 
 cdef enum:
     HELD_MAX = 1 << 20    # a response that waits longer than this for the end of its request is read all the same
@@ -227,6 +233,7 @@ cdef void end_answer(engine_core* e, oisp_flow* f, uint64_t ts, int ends) noexce
     if f.answered_dead:
         f.answered_dead = 0
     else:
+        f.exchanged = not ends and not f.ambiguous
         shift_turn(f)
     turn_free(&e.shared, t)
 
@@ -245,6 +252,7 @@ cdef oisp_turn* orphan(engine_core* e, oisp_conn* c) noexcept nogil:
     cdef oisp_turn* t = turn_new(&e.shared, &c.origin)
     if t != NULL:
         t.flags |= OISP_TURN_ORPHAN
+        t.verdict = c.flow.usual
         c.flow.answered_dead = 1
         e.shared.count.unpaired_responses += 1
     c.flow.answer = t
@@ -255,10 +263,12 @@ cdef bint is_ready(const oisp_turn* t) noexcept nogil:
     return t != NULL and t.flags & OISP_TURN_REQUEST_DONE
 
 
-cdef bint pair(engine_core* e, oisp_conn* c, uint64_t ts, bint forced) noexcept nogil:
+cdef bint pair(engine_core* e, oisp_conn* c, uint64_t ts, int forced) noexcept nogil:
     """Find the exchange that the response which begins at `ts` answers, and make it `answer`. False: it has to wait."""
     cdef oisp_flow* f = c.flow
-    cdef oisp_turn* t = f.first
+    cdef oisp_turn* t
+    settle(e, f, ts)
+    t = f.first
     if t != NULL and t.flags & OISP_TURN_HOLE:
         if ts < t.request_first:
             return orphan(e, c) != NULL
@@ -274,12 +284,30 @@ cdef bint pair(engine_core* e, oisp_conn* c, uint64_t ts, bint forced) noexcept 
         return orphan(e, c) != NULL
     if not is_ready(t) and not forced:
         return False
-    if f.ambiguous and t.next != NULL and t.next.request_first <= ts:
+    if f.ambiguous:
+        return prove(e, c, ts, forced)
+    if not f.ambiguous and t.next != NULL and t.next.request_first < ts and not t.next.flags & OISP_TURN_HOLE:
+        f.pipelined = 1
+    f.answer = t
+    return True
+
+
+cdef bint prove(engine_core* e, oisp_conn* c, uint64_t ts, int forced) noexcept nogil:
+    """Answers were lost. The next request must be seen first (or the end): only then is it known that no request was lost
+    between, which this could be the answer to."""
+    cdef oisp_flow* f = c.flow
+    cdef bint last = f.sequential and not f.pipelined
+    while last and f.first.next != NULL and f.first.next.request_first <= ts and is_ready(f.first.next):
+        drop_first(e, f, ts, OISP_END_CUT)
+    if f.first.next == NULL and forced == NOT_FORCED and not c.origin.no_offsets:
+        return False
+    if f.first.flags & OISP_TURN_HOLE or (f.first.next == NULL and forced != NOT_FORCED and not c.counted) or not is_ready(f.first) or \
+            (f.first.next != NULL and (f.first.next.request_first <= ts or f.first.next.flags & OISP_TURN_HOLE)):
         if orphan(e, c) != NULL:
             drop_first(e, f, ts, OISP_END_CUT)
         return f.answer != NULL
     f.ambiguous = 0
-    f.answer = t
+    f.answer = f.first
     return True
 
 
@@ -357,8 +385,8 @@ cdef uint32_t begin_request(engine_core* e, oisp_conn* c, const oisp_tokens* tok
     t = turn_new(&e.shared, &c.origin)
     if t == NULL:
         return n
-    if f.first != NULL and not f.first.flags & OISP_TURN_HOLE:
-        f.pipelined = 1
+    if f.first == NULL and f.exchanged:
+        f.sequential = 1
     push_turn(f, t)
     f.receiving = 1
     if is_word(&tokens.at[at], b"CONNECT", 7):
@@ -366,7 +394,20 @@ cdef uint32_t begin_request(engine_core* e, oisp_conn* c, const oisp_tokens* tok
     read_head(e, c, &tokens.at[at], n, &head)
     turn_request_head(&e.shared, t, &head, end.number if end.flags == OISP_BODY_LENGTH else UINT64_MAX, ts)
     warn(t, &tokens.at[at], n, False)
+    keep_usual(f, &t.verdict)
     return n
+
+
+cdef void keep_usual(oisp_flow* f, const oisp_verdict* v) noexcept nogil:
+    """By what a response is read whose request is not known: what this connection was asked before, if that is one thing."""
+    if f.usual.state == OISP_VERDICT_NONE and not f.mixed:
+        f.usual = v[0]
+        f.usual.model.size = f.usual.key.size = f.usual.region.size = 0
+        f.usual.organization.size = f.usual.project.size = 0
+        f.usual.evidence &= OISP_EVIDENCE_HOST
+    if f.usual.dialect != v.dialect or v.state != OISP_VERDICT_AI:
+        f.mixed = 1
+        memset(&f.usual, 0, sizeof(f.usual))
 
 
 cdef void drop_answered(engine_core* e, oisp_flow* f, uint64_t ts) noexcept nogil:
@@ -496,10 +537,26 @@ cdef void lose_framing(engine_core* e, oisp_conn* c, int direction, uint64_t los
         end_answer(e, f, f.answer.response_last, OISP_END_CUT)
         f.ambiguous = 1
     else:
-        if lost and is_ready(f.first) and not f.first.flags & OISP_TURN_HOLE:  # the hole begins with the head of its answer
-            turn_response_gap(&e.shared, f.first, lost)
-            drop_first(e, f, ts, OISP_END_CUT)
+        if f.first != NULL:  # a hole between messages hides at least one head
+            f.owed += 1
+            f.owed_bytes += lost
         f.ambiguous = 1
+        settle(e, f, ts)
+
+
+cdef void settle(engine_core* e, oisp_flow* f, uint64_t ts) noexcept nogil:
+    """Answers that are known to be lost belong to the oldest requests. Where requests were lost before those, nobody knows
+    whose answers are gone: none of the requests that are open can be paired any more."""
+    cdef bint unknown = False
+    while f.owed and is_ready(f.first):
+        unknown = unknown or f.first.flags & OISP_TURN_HOLE
+        if not f.first.flags & OISP_TURN_HOLE:
+            turn_response_gap(&e.shared, f.first, f.owed_bytes)
+            f.owed_bytes = 0
+            f.owed -= not unknown
+        drop_first(e, f, ts, OISP_END_CUT)
+    if unknown:
+        f.owed = 0
 
 
 cdef void read_requests(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
@@ -532,7 +589,7 @@ cdef int side_index(oisp_conn* c, oisp_side* side) noexcept nogil:
 
 
 cdef size_t read_responses(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size,
-                           bint forced) noexcept nogil:
+                           int forced) noexcept nogil:
     """Answers how much of it has to wait for a request. The connection may be dismissed on return."""
     cdef oisp_tokens tokens
     cdef oisp_status status = OISP_OK
@@ -573,7 +630,7 @@ cdef void unpair(engine_core* e, oisp_flow* f) noexcept nogil:
     f.answer = NULL
 
 
-cdef void take_held(engine_core* e, oisp_conn* c, bint forced) noexcept nogil:
+cdef void take_held(engine_core* e, oisp_conn* c, int forced) noexcept nogil:
     """Read the responses that waited, as far as they have a request now."""
     cdef oisp_side* side
     cdef oisp_piece piece
@@ -609,14 +666,14 @@ cdef void take_held(engine_core* e, oisp_conn* c, bint forced) noexcept nogil:
 cdef void feed_responses(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
     cdef size_t rest = size
     if side.held.size == 0:
-        rest = read_responses(e, c, side, ts, data, size, False)
+        rest = read_responses(e, c, side, ts, data, size, NOT_FORCED)
     if rest == 0 or c.flow == NULL:
         return
     if side.held.size + rest > HELD_MAX or not keep_piece(e, side, ts, data + size - rest, rest, 0):
         e.shared.count.limits += 1
-        take_held(e, c, True)
+        take_held(e, c, BY_LIMIT)
         if c.flow != NULL and side.state == OISP_SIDE_HTTP1:
-            read_responses(e, c, side, ts, data + size - rest, rest, True)
+            read_responses(e, c, side, ts, data + size - rest, rest, BY_LIMIT)
 
 
 cdef void resync(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
@@ -658,7 +715,7 @@ cdef void begin_again(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t ts
     side.http.offset = side.offset - size
     if side.role == OISP_TOKEN_REQUEST:
         read_requests(e, c, side, ts, data, size)
-        take_held(e, c, False)
+        take_held(e, c, NOT_FORCED)
     else:
         feed_responses(e, c, side, ts, data, size)
     oisp_buffer_free(&held)
@@ -702,7 +759,7 @@ cdef void decided(engine_core* e, oisp_conn* c, int direction, uint64_t ts, cons
         side.state = OISP_SIDE_HTTP1
         if side.role == OISP_TOKEN_REQUEST:
             read_requests(e, c, side, ts, data, size)
-            take_held(e, c, False)
+            take_held(e, c, NOT_FORCED)
         else:
             feed_responses(e, c, side, ts, data, size)
         return
@@ -723,7 +780,10 @@ cdef void gap_in_side(engine_core* e, oisp_conn* c, oisp_side* side, int directi
     tokens.count = 0
     if side.state == OISP_SIDE_RESYNC or side.state == OISP_SIDE_NEW:
         drop_held(e, side)
-        return
+    if side.state == OISP_SIDE_NEW and c.requests != REQUESTS_UNKNOWN:
+        side.state = OISP_SIDE_HTTP1  # its first head was in the hole
+    elif side.state == OISP_SIDE_NEW:
+        c.origin.midway = 1
     if side.state != OISP_SIDE_HTTP1:
         return
     status = OISP_BAD
@@ -769,7 +829,7 @@ cdef void hole(engine_core* e, oisp_conn* c, int direction, uint64_t size, uint6
         return
     gap_in_side(e, c, side, direction, size if size else ANY, ts)
     if direction == c.requests:
-        take_held(e, c, False)
+        take_held(e, c, NOT_FORCED)
 
 
 cdef void take_bytes(engine_core* e, oisp_conn* c, int direction, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
@@ -779,7 +839,7 @@ cdef void take_bytes(engine_core* e, oisp_conn* c, int direction, uint64_t ts, c
         if side.role == OISP_TOKEN_REQUEST:
             read_requests(e, c, side, ts, data, size)
             if c.flow != NULL and c.flow.side[1 - direction].held.size:
-                take_held(e, c, False)
+                take_held(e, c, NOT_FORCED)
         else:
             feed_responses(e, c, side, ts, data, size)
     elif side.state == OISP_SIDE_NEW:
@@ -835,7 +895,7 @@ cdef void flush_sides(engine_core* e, oisp_conn* c, uint64_t ts) noexcept nogil:
     if side.state == OISP_SIDE_HTTP1 and http1_finish(&side.http, &tokens) == OISP_OK:
         if not take_requests(e, c, &tokens, c.flow.last.request_last if c.flow.last != NULL else ts):
             return
-    take_held(e, c, True)
+    take_held(e, c, AT_END)
     if c.flow == NULL:
         return
     side = &c.flow.side[1 - c.requests]
@@ -880,6 +940,7 @@ cdef void take_close(engine_core* e, const oisp_record_conn* r) noexcept nogil:
     if c == NULL:
         return
     for i in range(2):
+        c.counted = 1
         if c.flow != NULL and r.bytes[i] > c.flow.side[i].offset:
             hole(e, c, i, r.bytes[i] - c.flow.side[i].offset, ts)
     end_conn(e, c, ts, 0)
@@ -970,7 +1031,7 @@ cdef void advance_core(engine_core* e, uint64_t now) noexcept nogil:
         after = c.older
         if c.flow != NULL and c.requests != REQUESTS_UNKNOWN and c.ts_last + <uint64_t> WAIT_SECONDS * SECOND < e.now \
                 and c.flow.side[1 - c.requests].held.size and not c.flow.receiving:
-            take_held(e, c, True)
+            take_held(e, c, BY_LIMIT)
         c = after
 
 

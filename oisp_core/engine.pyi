@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-from typing_extensions import Buffer
 from os import PathLike
 from typing import Any, Final, Literal
 
 import msgspec
+from typing_extensions import Buffer
 
 from oisp_core.events import Event
 from oisp_core.limits import Limits

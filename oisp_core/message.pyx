@@ -613,7 +613,8 @@ cdef void turn_response_head(oisp_shared* s, oisp_turn* t, const oisp_head* head
     t.response_length = length
     t.status = head.status
     if t.flags & OISP_TURN_ORPHAN:
-        t.verdict.state = OISP_VERDICT_UNDECIDED
+        if t.verdict.state != OISP_VERDICT_AI:
+            t.verdict.state = OISP_VERDICT_UNDECIDED
         t.answered.reasons |= REASON_UNPAIRED_RESPONSE
         t.answered.missing |= MISSING_REQUEST
     if t.verdict.state == OISP_VERDICT_UNDECIDED:

@@ -107,7 +107,10 @@ def call_pairs(events: list[Event], truth: dict[str, Any]) -> dict[str, tuple[An
 
     return {
         "tool_calls": (seen(own, truth.get("tool_calls", [])), true(truth.get("tool_calls", []))),
-        "server_tools": (seen(server, truth.get("server_tools", [])), true(truth["server_tools"]) if "server_tools" in truth else None),
+        "server_tools": (
+            seen(server, truth.get("server_tools", [])),
+            true(truth["server_tools"]) if "server_tools" in truth else None,
+        ),
     }
 
 
@@ -115,7 +118,10 @@ def pairs_of(events: list[Event], truth: dict[str, Any]) -> dict[str, tuple[Any,
     """field -> (what the events say, what is true); fields that truth does not name are left out."""
     request = one(events, "ai.request")
     response = one(events, "ai.response") or one(events, "ai.embedding")
-    pairs: dict[str, tuple[Any, Any]] = {"ai.request": (request is not None, True), "answer": (response is not None, True)}
+    pairs: dict[str, tuple[Any, Any]] = {
+        "ai.request": (request is not None, True),
+        "answer": (response is not None, True),
+    }
     if request:
         pairs |= request_pairs(request, truth)
         pairs["dialect"] = (oisp(request).get("dialect"), truth["api"])

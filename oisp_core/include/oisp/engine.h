@@ -60,6 +60,12 @@ typedef struct oisp_flow {
   uint8_t ambiguous;  /* responses were lost: pair only what count proves */
   uint8_t pipelined;  /* a request was ever sent before the answer to the one before it had ended */
   uint8_t answered_dead; /* `answer` is an orphan, not in the list */
+  uint8_t exchanged;     /* an exchange ended as it should */
+  uint8_t sequential;    /* a request was seen to be sent after all earlier ones were answered */
+  uint8_t mixed;         /* not every request has the same verdict */
+  oisp_verdict usual;    /* what the connection is asked */
+  uint32_t owed;         /* answers known to be lost whose requests are not complete yet */
+  uint64_t owed_bytes;
 } oisp_flow;
 
 typedef struct oisp_conn {
@@ -73,6 +79,7 @@ typedef struct oisp_conn {
   uint8_t requests; /* direction of the requests, 2 unknown */
   uint8_t rule;    /* enum oisp_dismissal */
   uint8_t told;    /* the verdict was handed out */
+  uint8_t counted; /* it was said how many bytes it moved in all: loss at its end is known */
   uint32_t skipped; /* bytes passed over while looking for a boundary */
 } oisp_conn;
 

@@ -27,7 +27,9 @@ def rows_of(corpus: Any, dialects: set[str]) -> list[dict[str, Any]]:
     ]
 
 
-def events_of(render: ModuleType, row: dict[str, Any], cut: str, coding: str, content: str = "full") -> list[dict[str, Any]]:
+def events_of(
+    render: ModuleType, row: dict[str, Any], cut: str, coding: str, content: str = "full"
+) -> list[dict[str, Any]]:
     engine = Engine(content=content, id_seed=1)  # type: ignore[arg-type]
     segments = render.h1_connection([row], SEED, coding)
     for index, (direction, data) in enumerate(render.split_segments(segments, SEED, row["id"], cut)):
