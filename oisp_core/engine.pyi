@@ -40,9 +40,9 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
 class Engine:
     """Plaintext of connections in, OISP events out.
 
-    One engine serves one caller at a time: a second thread that calls meanwhile gets `EngineBusyError`. Data is borrowed until
-    the call returns. Bytes from the wire never raise; what is wrong with them stands in the confidence of the events and
-    in `stats()`.
+    One engine serves one caller at a time: a second thread that calls meanwhile gets `EngineBusyError`. Data is
+    borrowed until the call returns. Bytes from the wire never raise; what is wrong with them stands in the confidence
+    of the events and in `stats()`.
     """
 
     def __init__(
@@ -69,7 +69,8 @@ class Engine:
 
         direction: ">" client to server, "<" server to client; or ABI_WRITE and ABI_READ, what a process wrote and read,
         where it is found from the bytes which of them carries the requests. offset: of data[0] in the stream of its
-        direction; a jump is a loss of known size, bytes that came before are dropped. Without offsets loss cannot be known.
+        direction; a jump is a loss of known size, bytes that came before are dropped. Without offsets loss cannot be
+        known.
 
         Answers Status.OK, or Status.FULL when the output limit is reached: that input was taken whole; drain before
         the next call, which takes nothing until then.
@@ -78,24 +79,24 @@ class Engine:
     def feed_packed(self, buffer: Buffer) -> Status:
         """A recording (header and records), or bare ABI records (`oisp/record.h`), whole.
 
-        A recording sets the clock base; bare records use `clock_base_ns`. Raises RecordingError, with the offset, before
-        anything is taken: a wrong version, a truncated record, a size that is none. Answers like `feed`.
+        A recording sets the clock base; bare records use `clock_base_ns`. Raises RecordingError, with the offset,
+        before anything is taken: a wrong version, a truncated record, a size that is none. Answers like `feed`.
         """
 
     def gap(self, conn: int, direction: _Direction, length: int | None = None) -> None:
         """`length` bytes of that direction are known to be missing here; None: a number that nobody knows."""
 
     def exchange(self, request: Request, response: Response | None = None) -> Status:
-        """One exchange that is already framed (HAR, a proxy, an SDK). response=None: there was none. Answers like `feed`."""
+        """One exchange that is already framed (HAR, a proxy, an SDK); None: there was no response. Answers like `feed`."""
 
     def set_context(self, conn: int, members: bytes) -> None:
-        """Ready-encoded JSON members (`"host":{...},"process":{...}`, in one line, no braces around) for all later events of
-        the connection: of host, actor, process, app, web_context, source. Where none were set, events say `missing: context`,
-        and `source.collector` is `oisp_core`. Raises ConfigError if they are not that.
+        """Ready-encoded JSON members (`"host":{...},"process":{...}`, in one line, no braces around) for all later
+        events of the connection: of host, actor, process, app, web_context, source. Where none were set, events say
+        `missing: context`, and `source.collector` is `oisp_core`. Raises ConfigError if they are not that.
         """
 
     def advance(self, now_ns: int) -> None:
-        """Unix time goes on: what waited too long is given out as far as it is known. The engine has no clock of its own."""
+        """Unix time goes on: what waited too long is given out as far as it is known. The engine has no clock."""
 
     def close(self, conn: int | None = None, ts_ns: int | None = None) -> None:
         """The connection has ended: exchanges in flight are emitted as `partial`. None: all of them, as at the end of a
@@ -108,7 +109,7 @@ class Engine:
         """`drain()` decoded to Structs (`oisp_core.events`): a line is handed out once."""
 
     def verdicts(self) -> list[tuple[int, str, str]]:
-        """Connections dismissed since the last call: (conn, level, rule). level "nothing": no byte of it is needed any more."""
+        """Connections dismissed since the last call: (conn, level, rule). level "nothing": its bytes are not needed."""
 
     def stats(self) -> dict[str, Any]:
         """Counters since the engine was made; the names are those of `oisp_counters` in `oisp/message.h`."""
