@@ -31,7 +31,7 @@ RING_BYTES = 16 << 20
 _PROCESS = struct.Struct("<IHHQQQIIIIII")
 _FORK, _EXEC, _EXIT = 1, 2, 3
 _EVENTS = {_FORK: "fork", _EXEC: "exec", _EXIT: "exit"}
-_MAX_PROCESSES = 256  # with probes of their own on one file; beyond, it is probed once for all
+_MAX_LINKS = 256  # of single processes; beyond, a file is probed once for all that map it
 _KIND_PROCESS = 6
 
 
@@ -238,7 +238,10 @@ class Capture:
         return [pid for pid in pids if pid != os.getpid() and self._wanted(pid)]
 
     def _wanted(self, pid: int) -> bool:
-        """For what the machine-wide watch reports: is this process of the scope?"""
+        """For what a machine-wide watch reports: is this process of the scope?"""
+        assert self._programs is not None
+        if self.scope.kind in ("command", "pid"):
+            return self._programs.scope.get(pid.to_bytes(4, "little")) is not None
         if self.scope.kind != "uid":
             return pid != os.getpid()
         try:
@@ -283,7 +286,7 @@ class Capture:
 
     def _see(self, mapping: Mapping) -> None:
         """A process has mapped a file."""
-        if mapping.identity in self._dull or (self.scope.kind in ("uid", "all") and not self._wanted(mapping.pid)):
+        if mapping.identity in self._dull or (self._watch.machine_wide and not self._wanted(mapping.pid)):
             return
         fd = open_mapping(mapping)
         if fd is None:
@@ -311,7 +314,7 @@ class Capture:
         return self._targets.get(key)
 
     def _attach(self, target: Target, pid: int, *, late: bool) -> None:
-        shared = not self._per_process or len(target.held) >= _MAX_PROCESSES
+        shared = not self._per_process or self._links() >= _MAX_LINKS
         pid = 0 if shared else pid
         if pid in target.held or 0 in target.held or not target.usable:
             return
@@ -321,6 +324,9 @@ class Capture:
             self._tell(messages.Attached(target.path, target.build_id, target.functions, late, pid))
         elif target.error:
             self._tell(messages.Refused(target.path, target.why(), pid))
+
+    def _links(self) -> int:
+        return sum(len(target.held) for target in self._targets.values() if target is not None)
 
     def _inherit(self, parent: int, child: int) -> None:
         """A child of a fork has its parent's mappings, but not its parent's probes. What others of the scope use, it

@@ -17,6 +17,7 @@ from oisp_sensor.capture.scope import Scope
 from oisp_sensor.capture.targets import Mapping
 
 _MMAP2 = 10
+_MAX_EVENTS = 256  # of 1024 descriptors that a process usually may have
 _BODY = struct.Struct("<IIQQQIIQQII")  # pid tid addr len pgoff major minor inode generation prot flags
 
 
@@ -25,6 +26,7 @@ class MappingWatch:
 
     def __init__(self) -> None:
         self._events: list[int] = []
+        self.machine_wide = False  # reports what is none of the scope's business, too
         self._rings: dict[int, tuple[int, kernel.PerfRing]] = {}  # cpu -> event, ring
 
     def add_task(self, pid: int) -> None:
@@ -32,10 +34,20 @@ class MappingWatch:
         self._open(pid, inherit=True)
 
     def add_process(self, pid: int) -> None:
-        """Every thread that a running process has."""
-        for name in sorted(p.name for p in Path(f"/proc/{pid}/task").iterdir()):
+        """Every thread that a running process has; each takes a descriptor per CPU. Where that would be too many, one
+        per CPU reports all processes instead."""
+        try:
+            threads = sorted(int(p.name) for p in Path(f"/proc/{pid}/task").iterdir())
+        except OSError:
+            return
+        if self.machine_wide:
+            return
+        if (len(self._events) + len(threads) * len(_online_cpus())) > _MAX_EVENTS:
+            self._open(-1, inherit=False)
+            return
+        for thread in threads:
             with contextlib.suppress(ProcessLookupError):
-                self.add_task(int(name))
+                self.add_task(thread)
 
     def add_scope(self, scope: Scope) -> None:
         if scope.kind == "cgroup":
@@ -51,6 +63,7 @@ class MappingWatch:
             self._open(-1, inherit=False)
 
     def _open(self, pid: int, *, inherit: bool, cgroup: bool = False) -> None:
+        self.machine_wide |= pid == -1
         for cpu in sorted(os.sched_getaffinity(0) | set(_online_cpus())):
             event = kernel.open_mapping_event(pid, cpu, inherit=inherit, cgroup=cgroup)
             self._events.append(event)

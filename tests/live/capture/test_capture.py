@@ -229,6 +229,28 @@ def test_a_running_process_by_pid(private_libssl, certificate):
     assert [bytes(s.written) for s in streams(records).values() if s.written] == [pattern(200)]
 
 
+@pytest.mark.parametrize("limit", ["_MAX_LINKS", "_MAX_EVENTS"])
+def test_beyond_the_limits_it_goes_on(private_libssl, certificate, monkeypatch, limit):
+    """Too many links: the file is probed for all. Too many threads: all mappings are looked through."""
+    module = sys.modules["oisp_sensor.capture.capture" if limit == "_MAX_LINKS" else "oisp_sensor.capture.watch"]
+    monkeypatch.setattr(module, limit, 0)
+    script = targets.program("sys.stdin.readline()\n") + targets.MEMORY
+    target = subprocess.Popen(python(script, *certificate), env=private_libssl.env, stdin=subprocess.PIPE)
+    time.sleep(0.3)
+    with Capture(Scope.pid(target.pid), libraries=[private_libssl.libssl], eager=False) as capture:
+        capture.start()
+        ring = RingBuffer(capture.ring_fd, capture.ring_bytes)
+        assert capture._watch.machine_wide == (limit == "_MAX_EVENTS")
+        assert [list(t.held) for t in capture.report().targets] == [[0 if limit == "_MAX_LINKS" else target.pid]]
+        other = subprocess.run(python(targets.MEMORY, *certificate), env=private_libssl.env, check=False)
+        target.communicate(b"\n")
+        capture.poll()
+        records = ring.records()
+        ring.close()
+    assert (target.returncode, other.returncode) == (0, 0)
+    assert {s.pid for s in streams(records).values()} == {target.pid}
+
+
 def test_a_library_that_is_mapped_later_is_probed_when_it_is(private_libssl, certificate):
     """Python maps libssl at `import ssl`. Nobody waits for us: the program gives us the time by itself."""
     script = targets.SOCKETS.replace("listener =", "time.sleep(0.2); listener =", 1)
