@@ -76,6 +76,8 @@ blanks between its tokens, keys in wire order. Whoever holds the original can fi
 
 ```python
 import hashlib
+
+text = "What was said"
 digest = hashlib.sha256(text.encode()).hexdigest()
 print("sha256:" + digest[:16])
 ```
