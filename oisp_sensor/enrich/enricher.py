@@ -205,6 +205,9 @@ def _put_arguments(member: dict[str, Any], arguments: list[str] | None, policy: 
     if allowed is not None:
         member["cmdline"] = " ".join(map(_readable, allowed))
         member["cmdline_args"] = allowed
+    else:
+        member.pop("cmdline", None)
+        member.pop("cmdline_args", None)
 
 
 def _readable(word: str) -> str:
@@ -253,11 +256,11 @@ def with_policy(members: bytes, policy: ArgumentPolicy) -> bytes:
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         return b""
     process = context.get("process")
-    if isinstance(process, dict):
-        arguments = process.pop("cmdline_args", None)
-        process.pop("cmdline", None)
-        if isinstance(arguments, list) and all(isinstance(word, str) for word in arguments):
-            _put_arguments(process, arguments, policy)
+    if isinstance(process, dict) and ("cmdline" in process or "cmdline_args" in process):
+        arguments = process.get("cmdline_args")
+        if not isinstance(arguments, list) or not all(isinstance(word, str) for word in arguments):
+            arguments = None  # a text that was not cut into arguments cannot be judged
+        _put_arguments(process, arguments, policy)
     return _members(context)
 
 

@@ -135,7 +135,8 @@ def test_doctor_of_a_command_a_file_and_a_process() -> None:
     if os.access("/proc/1/maps", os.R_OK):
         own = json.loads(doctor("--json", str(os.getpid())).stdout)["target"]
         assert own["kind"] == "process"
-        assert [one["path"] for one in own["libraries"] if one["usable"]] == [mapped[0]]
+        # Other libraries of this test run may have OpenSSL inside.
+        assert mapped[0] in [one["path"] for one in own["libraries"] if one["usable"]]
     interpreter = json.loads(doctor("--json", sys.executable).stdout)["target"]
     assert interpreter["kind"] == "command"
 
