@@ -8,6 +8,7 @@ from typing_extensions import Buffer
 from oisp_core.events import Event
 from oisp_core.limits import Limits
 from oisp_core.match.rules import Registry
+from oisp_core.match.tables import Tables
 from oisp_core.reassemble.tokens import Status
 
 __all__ = ["ABI_READ", "ABI_WRITE", "Engine", "Request", "Response"]
@@ -50,7 +51,7 @@ class Engine:
         *,
         content: Literal["metadata", "redacted", "full"] = "metadata",
         chunks: bool = False,
-        providers: str | PathLike[str] | Registry | None = None,
+        providers: str | PathLike[str] | Registry | Tables | None = None,
         id_seed: int | None = None,
         hash_key: bytes | None = None,
         limits: Limits | None = None,

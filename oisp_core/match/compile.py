@@ -122,7 +122,7 @@ class _Compiler:
         self.errors: list[ConfigError] = []
         self.pool = _Pool()
         self.pool.add(b"\0")  # so that no real text is at 0
-        self.rows: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
+        self.rows: dict[str, list[Any]] = defaultdict(list)  # tuples, or numbers where a table is one of numbers
         self.arrays: dict[str, NDArray[Any]] = {}
         self.dialects: list[str] = []
         self.provider_number = {p.id: i + 1 for i, p in enumerate(semconv.providers)}

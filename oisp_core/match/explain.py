@@ -198,8 +198,11 @@ def _holds(term: str, document: Any) -> bool:
     assert match is not None
     values = _values(document, re.findall(r"\[\]|[^.\[\]]+", match["path"]))
     if match["mode"]:
-        tests = {"=": str.__eq__, "^=": str.startswith, "*=": str.__contains__}
-        return any(isinstance(v, str) and tests[match["mode"]](v, match["value"]) for v in values)
+        texts = [v for v in values if isinstance(v, str)]
+        wanted = match["value"]
+        if match["mode"] == "=":
+            return wanted in texts
+        return any(v.startswith(wanted) if match["mode"] == "^=" else wanted in v for v in texts)
     types = (match["types"] or "").split("|")
     return any(types == [""] or _kind_of(v) in types for v in values)
 

@@ -448,10 +448,12 @@ class _Reader:
     def _shape(self, name: str, body: dict[str, Any]) -> Shape:
         return Shape(
             name,
-            *(tuple(body.get(k, ())) for k in ("all", "any", "none")),
-            body.get("model", ""),
-            tuple(body.get("form", ())),
-            sum(ANSWERS[a] for a in body.get("answers", ())),
+            all=tuple(body.get("all", ())),
+            any=tuple(body.get("any", ())),
+            none=tuple(body.get("none", ())),
+            model=body.get("model", ""),
+            form=tuple(body.get("form", ())),
+            answers=sum(ANSWERS[a] for a in body.get("answers", ())),
         )
 
     def _shared(self, document: Document) -> None:

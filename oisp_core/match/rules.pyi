@@ -2,7 +2,7 @@
 """Verdicts: is a message AI traffic, whose, of which kind, and how sure is that."""
 
 from collections.abc import Iterable
-from pathlib import Path
+from os import PathLike
 
 from typing_extensions import Buffer
 
@@ -47,8 +47,8 @@ class Registry:
         response's head is asked too; without it the verdict may stay undecided. `partial`: some fields are unknown.
         """
 
-def load_registry(dialect_names: Iterable[str], user_dir: str | Path | None = None) -> Registry:
-    """The registry that ships with the package, with the provider files of `user_dir` over it.
+def load_registry(dialect_names: Iterable[str], user_dir: str | PathLike[str] | Tables | None = None) -> Registry:
+    """The registry that ships, with the provider files of `user_dir` over it; or of tables that were compiled before.
 
     Raises ConfigError with file, line and key of the first mistake, and how many more there are.
     """

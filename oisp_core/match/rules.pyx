@@ -1408,4 +1408,5 @@ cdef oisp_slice slice_of(bytes text):
 
 
 def load_registry(dialect_names, user_dir=None):
-    return Registry(stored.load_tables(user_dir), dialect_names)
+    tables = user_dir if isinstance(user_dir, stored.Tables) else stored.load_tables(user_dir)
+    return Registry(tables, dialect_names)

@@ -85,7 +85,8 @@ def load_document(file: Path | str, text: str | bytes | None = None) -> Document
         return document
     loader = _LOADER(raw)
     try:
-        marked = (b"&" if isinstance(raw, bytes) else "&") in raw  # an alias needs an anchor
+        # An alias needs an anchor, and an anchor this sign: most files have none and are read once.
+        marked = b"&" in raw if isinstance(raw, bytes) else "&" in raw
         for token in yaml.scan(raw, Loader=_LOADER) if marked else ():
             if isinstance(token, yaml.AliasToken | yaml.AnchorToken):
                 document.lines[()] = token.start_mark.line + 1

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """A compiled registry at rest: what its arrays are, how they are stored, and the check that comes before every use.
 
-The stored form is one run of bytes: a magic, the length of a JSON header, the header (hash of the sources, names, sizes
-of the arrays in order), then the arrays, each aligned to 8. It is read without copying. Whoever wrote it, nothing in it
-is believed: `load` and `check` raise ValueError unless every number that a match follows stays inside of the tables.
+The stored form is one run of bytes: a magic, the length of a JSON header, the header (hashes of the sources and of what
+follows, names, sizes of the arrays in order), then the arrays, each aligned to 8. It is read without copying. Whoever
+wrote it, nothing in it is believed: `load` and `check` raise ValueError unless every number that a match follows stays
+inside of the tables.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from oisp_core.match import trie
 
 __all__ = ["COMPILED", "DTYPES", "KEY_NODES_MAX", "Tables", "check", "dump", "load", "load_tables", "source_hash"]
 
-MAGIC = b"OISPREG1"
+MAGIC = b"OISPREG2"
 COMPILER = "2"
 """Changes whenever the same files give other tables, so that stored ones are made anew."""
 COMPILED = "compiled.bin"
@@ -103,13 +104,16 @@ def _layout(tables: Tables) -> list[tuple[str, NDArray[Any]]]:
 def dump(tables: Tables, source: str) -> bytes:
     """The stored form. `source` is the hash of what was compiled. The same tables give the same bytes."""
     parts = _layout(tables)
-    header = {"source": source, "names": tables.names, "sizes": [len(array) for _, array in parts]}
+    body = b"".join(array.tobytes() + bytes(-array.nbytes % 8) for _, array in parts)
+    header = {
+        "source": source,
+        "digest": hashlib.sha256(body).hexdigest(),
+        "names": tables.names,
+        "sizes": [len(array) for _, array in parts],
+    }
     text = json.dumps(header, separators=(",", ":"), sort_keys=True).encode()
-    out = bytearray(MAGIC + struct.pack("<I", len(text)) + text)
-    for _, array in parts:
-        out += bytes(-len(out) % 8)
-        out += array.tobytes()
-    return bytes(out)
+    text += b" " * (-(len(MAGIC) + 4 + len(text)) % 8)
+    return MAGIC + struct.pack("<I", len(text)) + text + body
 
 
 def _header(data: bytes) -> tuple[dict[str, Any], int]:
@@ -142,6 +146,8 @@ def load(data: bytes, source: str) -> Tables | None:
         sizes = header["sizes"]
         if not isinstance(sizes, list) or len(sizes) != len(expected):
             raise ValueError("registry tables: sizes")
+        if header.get("digest") != hashlib.sha256(memoryview(data)[at:]).hexdigest():
+            raise ValueError("registry tables: bytes were changed or lost")
         arrays: dict[str, NDArray[Any]] = {}
         for (name, dtype), count in zip(expected, sizes, strict=True):
             at += -at % 8

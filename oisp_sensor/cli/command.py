@@ -56,7 +56,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     engine.add_argument("--chunks", action="store_true", help="also one event per piece of a streamed answer")
     engine.add_argument("--hash-key", metavar="FILE", help="make hashes HMAC-SHA-256 with this file's bytes as key")
     engine.add_argument("--no-cmdline", action="store_true", help="leave out the arguments of command lines")
-    engine.add_argument("--providers", metavar="DIR", help="fingerprints and dialects from DIR instead of the bundled")
+    engine.add_argument("--providers", metavar="DIR", help="provider files of your own, over those that ship")
     engine.add_argument("--id-seed", metavar="N", type=int, help="reproducible event ids (for tests and comparisons)")
 
 

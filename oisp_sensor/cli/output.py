@@ -55,11 +55,12 @@ def open_outputs(args: argparse.Namespace, what: str, *, default: str | None = N
 def make_engine(args: argparse.Namespace, clock_base_ns: int) -> Any:
     """The engine that these flags ask for."""
     from oisp_core.engine import Engine
+    from oisp_sensor.provider_cache import provider_tables
 
     return Engine(
         content=args.content,
         chunks=args.chunks,
-        providers=args.providers,
+        providers=provider_tables(args.providers),
         id_seed=args.id_seed,
         hash_key=read_hash_key(args.hash_key),
         clock_base_ns=clock_base_ns,

@@ -206,7 +206,12 @@ typedef struct oisp_rule_header {
   uint16_t actions;
 } oisp_rule_header;
 
-enum oisp_signal_mode { OISP_SIGNAL_PRESENT = 0, OISP_SIGNAL_EQUAL = 1, OISP_SIGNAL_PREFIX = 2, OISP_SIGNAL_CONTAINS = 3 };
+enum oisp_signal_mode {
+  OISP_SIGNAL_PRESENT = 0,
+  OISP_SIGNAL_EQUAL = 1,
+  OISP_SIGNAL_PREFIX = 2,
+  OISP_SIGNAL_CONTAINS = 3
+};
 /* bits */
 enum oisp_signal_where { OISP_SIGNAL_REQUEST = 1, OISP_SIGNAL_RESPONSE = 2, OISP_SIGNAL_GATEWAY = 4 };
 
@@ -320,8 +325,8 @@ static inline uint32_t oisp_rule_hash(const uint8_t *p, uint32_t n, uint64_t fol
 /* Eight bytes at once, ASCII letters in lower case: the high bits of two sums tell which bytes are from A to Z. */
 static inline uint64_t oisp_rule_lower8(uint64_t x) {
   uint64_t low = x & 0x7F7F7F7F7F7F7F7FULL;
-  uint64_t after_z = low + 0x2525252525252525ULL;  /* 0x7F - 'Z' */
-  uint64_t from_a = low + 0x3F3F3F3F3F3F3F3FULL;   /* 0x80 - 'A' */
+  uint64_t after_z = low + 0x2525252525252525ULL; /* 0x7F - 'Z' */
+  uint64_t from_a = low + 0x3F3F3F3F3F3F3F3FULL; /* 0x80 - 'A' */
   uint64_t upper = ~x & (from_a ^ after_z) & 0x8080808080808080ULL;
   return x | upper >> 2;
 }
@@ -357,12 +362,16 @@ static inline unsigned oisp_rule_filter(const uint8_t *p, uint32_t n) {
   return (((p[0] | 0x20u) * 33u + (p[n - 1] | 0x20u)) * 33u + n) & 2047u;
 }
 
-_Static_assert(sizeof(oisp_rule_host) == 20 && sizeof(oisp_rule_link) == 16 && sizeof(oisp_rule_edge) == 20, "written by numpy");
+_Static_assert(sizeof(oisp_rule_host) == 20 && sizeof(oisp_rule_link) == 16 && sizeof(oisp_rule_edge) == 20,
+               "written by numpy");
 _Static_assert(sizeof(oisp_rule_node) == 12 && sizeof(oisp_rule_token_glob) == 20, "written by numpy");
 _Static_assert(sizeof(oisp_rule_terminal) == 28 && sizeof(oisp_rule) == 24, "written by numpy");
-_Static_assert(sizeof(oisp_rule_variant) == 16 && sizeof(oisp_rule_shape) == 16 && sizeof(oisp_rule_term) == 4, "written by numpy");
-_Static_assert(sizeof(oisp_rule_key_edge) == 16 && sizeof(oisp_rule_key_node) == 8 && sizeof(oisp_rule_key_test) == 12, "written by numpy");
+_Static_assert(sizeof(oisp_rule_variant) == 16 && sizeof(oisp_rule_shape) == 16 && sizeof(oisp_rule_term) == 4,
+               "written by numpy");
+_Static_assert(sizeof(oisp_rule_key_edge) == 16 && sizeof(oisp_rule_key_node) == 8 && sizeof(oisp_rule_key_test) == 12,
+               "written by numpy");
 _Static_assert(sizeof(oisp_rule_header) == 20 && sizeof(oisp_rule_signal) == 12, "written by numpy");
-_Static_assert(sizeof(oisp_rule_key) == 24 && sizeof(oisp_rule_provider) == 16 && sizeof(oisp_rule_port) == 4, "written by numpy");
+_Static_assert(sizeof(oisp_rule_key) == 24 && sizeof(oisp_rule_provider) == 16 && sizeof(oisp_rule_port) == 4,
+               "written by numpy");
 
 #endif

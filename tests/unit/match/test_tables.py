@@ -71,6 +71,14 @@ def test_cut_files(compiled: bytes, cut: int) -> None:
         load(compiled[:cut], source_hash(PROVIDERS))
 
 
+@pytest.mark.parametrize("at", [0.1, 0.3, 0.5, 0.7, 0.9, 0.9999])
+def test_one_bit_is_enough(compiled: bytes, at: float) -> None:
+    damaged = bytearray(compiled)
+    damaged[int(len(compiled) * at)] ^= 1
+    with pytest.raises(ValueError, match=r"registry tables|char \d+"):
+        load(bytes(damaged), source_hash(PROVIDERS))
+
+
 def test_a_damaged_file_is_made_anew_in_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiled: bytes
 ) -> None:
