@@ -101,7 +101,11 @@ class Pipeline:
     def finish(self) -> None:
         """Capture has stopped: takes what waits in the ring, gives out what is in flight, ends all outputs."""
         self._listen()
-        self._take()
+        while self._ring.pending:
+            before = self._feed.records
+            self._take()
+            if self._feed.records == before:
+                break  # what is left was never finished by its writer
         self._engine.close()
         self._deliver()
         for exporter in self._exporters:

@@ -147,6 +147,19 @@ def test_a_child_that_dies_at_once_is_named(bench: Bench) -> None:
     assert all(event["process"]["exe"] == os.path.realpath(sys.executable) for event in events)
 
 
+def test_many_connections_of_one_process_all_arrive(bench: Bench) -> None:
+    """More than one look at the ring takes, the last of them while capture ends."""
+    code = (
+        "import sys\nfor _ in range(100):\n    try:\n        exec(sys.argv[-1])\n    except SystemExit:\n        pass\n"
+    )
+    client = bench.client()
+    at = client.index("-c")
+    done = bench.record([*client[: at + 1], code, *client[at + 2 :], client[at + 1]])
+    assert done.stdout == f"{ANSWER}\n" * 100, done.stderr
+    assert len({event["event_id"] for event in bench.events()}) == 200
+    assert kinds(bench.events()).count("ai.response") == 100
+
+
 def test_a_recording_replays_to_the_same_events(bench: Bench) -> None:
     raw = bench.folder / "all.oisp"
     done = bench.record(bench.client("Tell me a secret"), "--raw", str(raw), "--id-seed", "5")
