@@ -32,8 +32,9 @@ cdef class Automaton:
     cdef object owner              # the arrays that `table` points into
     cdef void _scan(self, const uint8_t* data, size_t size, void* found)
 
-# Every match, in order of its end; of those that end together the longest first. Long data runs in six lanes at once and
-# the order is kept. Answers 0 when the sink stopped the scan, else 1.
-cdef bint automaton_scan(const oisp_automaton* a, const uint8_t* data, size_t size, oisp_match_sink sink, void* context) noexcept nogil
+# Every match, in order of its end; of those that end together the longest first. Long data runs in six lanes at once
+# and the order is kept. Answers 0 when the sink stopped the scan, else 1.
+cdef bint automaton_scan(const oisp_automaton* a, const uint8_t* data, size_t size, oisp_match_sink sink,
+                         void* context) noexcept nogil
 # The longest pattern that `data` begins with, or UINT32_MAX.
 cdef uint32_t automaton_prefix(const oisp_automaton* a, const uint8_t* data, size_t size) noexcept nogil

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Aho-Corasick, search form: finds any of many byte patterns in one pass. See automaton.pyi for the promise.
 
-It is not a regex engine and it never builds a table: `trie.py` does, and `_load` checks what it is given, so that a table
-from a cache file can be wrong but never lead outside of it.
+It is not a regex engine and it never builds a table: `trie.py` does, and `_load` checks what it is given, so that a
+table from a cache file can be wrong but never lead outside of it.
 
-A step depends on the step before it, so one scan is bound by the latency of a load, not by what the machine could do. Long
-data is therefore cut into blocks of six lanes that are walked in turns. A lane that starts in the middle begins `longest`
-bytes earlier, from the root: no state can remember more than that, so it arrives at its first byte in the very state that
-the whole scan would be in. What lanes find is noted per lane and reported lane after lane: the order is that of one scan.
+A step depends on the step before it, so one scan is bound by the latency of a load, not by what the machine could do.
+Long data is therefore cut into blocks of six lanes that are walked in turns. A lane that starts in the middle begins
+`longest` bytes earlier, from the root: no state can remember more than that, so it arrives at its first byte in the
+very state that the whole scan would be in. What lanes find is noted per lane and reported lane after lane: the order
+is that of one scan.
 """
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_CheckExact, PyBytes_GET_SIZE
@@ -40,7 +41,8 @@ cdef inline uint32_t higher(uint32_t x, uint32_t y) noexcept nogil:
     return x if x > y else y
 
 
-cdef inline bint report(const oisp_automaton* a, uint32_t state, size_t end, oisp_match_sink sink, void* context) noexcept nogil:
+cdef inline bint report(const oisp_automaton* a, uint32_t state, size_t end, oisp_match_sink sink,
+                        void* context) noexcept nogil:
     """Everything that ends at `end` in match state `state`."""
     cdef uint32_t row = (state - a.first_match) // a.classes_count
     cdef uint32_t i, pattern
@@ -70,8 +72,9 @@ cdef inline bint scan_one(const oisp_automaton* a, const uint8_t* data, size_t b
     return 1
 
 
-cdef inline void warm(const oisp_automaton* a, const uint8_t* data, size_t begin, size_t lane, uint32_t* s) noexcept nogil:
-    """The states in which a scan of everything before each lane but the first would be; lanes are longer than `longest`."""
+cdef inline void warm(const oisp_automaton* a, const uint8_t* data, size_t begin, size_t lane,
+                      uint32_t* s) noexcept nogil:
+    """States of a scan of everything before each lane but the first. Lanes are longer than `longest`."""
     cdef const uint8_t* p = data + begin + lane - a.longest
     cdef size_t i
     cdef uint32_t s1 = 0, s2 = 0, s3 = 0, s4 = 0, s5 = 0
@@ -90,7 +93,7 @@ cdef inline void warm(const oisp_automaton* a, const uint8_t* data, size_t begin
 
 cdef bint scan_lanes(const oisp_automaton* a, const uint8_t* data, size_t begin, size_t lane, uint32_t* state,
                      oisp_match_sink sink, void* context) noexcept nogil:
-    """Six lanes of `lane` bytes from `begin` on. Match states are the highest rows: one look at the highest of six states."""
+    """Six lanes of `lane` bytes from `begin` on. Match states are the highest rows: one look at the highest of six."""
     cdef Hit[LANES][LANE] hits
     cdef uint32_t[LANES] counts
     cdef uint32_t[LANES] s
@@ -137,7 +140,8 @@ cdef bint scan_lanes(const oisp_automaton* a, const uint8_t* data, size_t begin,
     return 1
 
 
-cdef bint automaton_scan(const oisp_automaton* a, const uint8_t* data, size_t size, oisp_match_sink sink, void* context) noexcept nogil:
+cdef bint automaton_scan(const oisp_automaton* a, const uint8_t* data, size_t size, oisp_match_sink sink,
+                         void* context) noexcept nogil:
     cdef size_t at = 0
     cdef size_t lane
     cdef uint32_t state = 0

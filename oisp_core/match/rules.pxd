@@ -234,8 +234,8 @@ cdef class Registry:
     cdef object _verdict(self, const oisp_verdict* v)
 
 cdef void match_request(const oisp_rules* r, const oisp_head* head, oisp_verdict* out) noexcept nogil
-# The first bytes of the request body, while state is UNDECIDED: once, with 4 KiB or the whole body if it is shorter. Of a
-# WebSocket: the client's or the server's first message.
+# The first bytes of the request body, while state is UNDECIDED: once, with 4 KiB or the whole body if it is shorter. Of
+# a WebSocket: the client's or the server's first message.
 cdef void match_request_body(const oisp_rules* r, const uint8_t* data, size_t size, oisp_verdict* out) noexcept nogil
 # The response's head. After it state is NONE or AI (UNDECIDED remains only after 1xx, 101 among them).
 cdef void match_response(const oisp_rules* r, const oisp_head* head, oisp_verdict* out) noexcept nogil

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Verdicts: is this message AI traffic, whose, of which kind, read by which dialect, and how sure is that.
 
-Asked once per message head, and again where the body or the response has to say. It decides from what is asked, holds no
-state between messages, and allocates nothing. The tables come from `compile.py`; `Registry` checks every index in them
-before the first question, because they may come from a cache file.
+Asked once per message head, and again where the body or the response has to say. It decides from what is asked, holds
+no state between messages, and allocates nothing. The tables come from `compile.py`; `Registry` checks every index in
+them before the first question, because they may come from a cache file.
 
-The cheapest question comes first: the hash of the host, then the tokens of the path from its end, then the header fields
-in one pass. A known host with an unknown path is not AI (model lists, telemetry, files). An unknown host is only a
-candidate when its path ends like one that some provider has, and then the body, or the response's head, has to confirm:
+The cheapest question comes first: the hash of the host, then the tokens of the path from its end, then the header
+fields in one pass. A known host with an unknown path is not AI (model lists, telemetry, files). An unknown host is
+only a candidate when its path ends like one that some provider has, and then the body, or the response's head, has to
+confirm:
 
     evidence                                   level        method
     host, path                                 medium       known_endpoint
@@ -19,8 +20,9 @@ candidate when its path ends like one that some provider has, and then the body,
 
 Whoever decodes the payload may raise the first row to high once it names a model.
 
-While a verdict is UNDECIDED, `rule` is a note to the next question: the number of the path (with EVIDENCE_PATH alone), of
-the rule whose body was cut (with EVIDENCE_BODY), or of the rule whose variants the body chooses from (EVIDENCE_HOST).
+While a verdict is UNDECIDED, `rule` is a note to the next question: the number of the path (with EVIDENCE_PATH
+alone), of the rule whose body was cut (with EVIDENCE_BODY), or of the rule whose variants the body chooses from
+(EVIDENCE_HOST).
 """
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t, uintptr_t
@@ -28,11 +30,11 @@ from libc.string cimport memchr, memcmp, memset
 
 import numpy as np
 
-from oisp_core.match.automaton cimport Automaton, automaton_scan, oisp_automaton
+from oisp_core.match.automaton cimport Automaton, automaton_scan
 from oisp_core.types cimport (
-    OISP_EVIDENCE_BODY, OISP_EVIDENCE_HEADER, OISP_EVIDENCE_HOST, OISP_EVIDENCE_KEY, OISP_EVIDENCE_MODEL, OISP_EVIDENCE_NEVER,
-    OISP_EVIDENCE_PATH, OISP_EVIDENCE_PORT, OISP_EVIDENCE_RESPONSE, OISP_VERDICT_AI, OISP_VERDICT_NONE, OISP_VERDICT_UNDECIDED,
-    oisp_field, oisp_head, oisp_slice, oisp_verdict,
+    OISP_EVIDENCE_BODY, OISP_EVIDENCE_HEADER, OISP_EVIDENCE_HOST, OISP_EVIDENCE_KEY, OISP_EVIDENCE_MODEL,
+    OISP_EVIDENCE_NEVER, OISP_EVIDENCE_PATH, OISP_EVIDENCE_PORT, OISP_EVIDENCE_RESPONSE, OISP_VERDICT_AI,
+    OISP_VERDICT_NONE, OISP_VERDICT_UNDECIDED, oisp_field, oisp_head, oisp_slice, oisp_verdict,
 )
 
 from oisp_core.match import tables as stored
@@ -150,7 +152,8 @@ cdef inline bint contains(oisp_slice text, const char* low, uint32_t size) noexc
     return 0
 
 
-cdef bint glob_fits(const uint8_t* glob, uint32_t glob_size, const uint8_t* text, uint32_t size, oisp_slice* region, bint fold) noexcept nogil:
+cdef bint glob_fits(const uint8_t* glob, uint32_t glob_size, const uint8_t* text, uint32_t size, oisp_slice* region,
+                    bint fold) noexcept nogil:
     """Wildcards are OISP_GLOB_* bytes. At most the last wildcard is taken back, which is enough for patterns in which
     a literal byte ends every wildcard but the last; the compiler makes no others."""
     cdef uint32_t g = 0, t = 0, star = 0, mark = 0
@@ -216,7 +219,8 @@ cdef inline void split_port(oisp_slice authority, uint16_t known, oisp_slice* ho
         host.size -= 1
 
 
-cdef bint take_links(const oisp_rules* r, const oisp_rule_host* slot, oisp_slice front, uint16_t port, Place* place) noexcept nogil:
+cdef bint take_links(const oisp_rules* r, const oisp_rule_host* slot, oisp_slice front, uint16_t port,
+                     Place* place) noexcept nogil:
     cdef uint32_t i
     cdef const oisp_rule_link* link
     cdef oisp_slice region
@@ -241,7 +245,8 @@ cdef bint take_links(const oisp_rules* r, const oisp_rule_host* slot, oisp_slice
     return taken
 
 
-cdef const oisp_rule_host* host_slot(const oisp_rules* r, const oisp_rule_host* table, uint32_t mask, oisp_slice name) noexcept nogil:
+cdef const oisp_rule_host* host_slot(const oisp_rules* r, const oisp_rule_host* table, uint32_t mask,
+                                     oisp_slice name) noexcept nogil:
     cdef uint32_t digest = oisp_rule_hash(name.data, name.size, OISP_FOLD, 0)
     cdef uint32_t slot = digest & mask
     while table[slot].count:
@@ -339,7 +344,8 @@ cdef inline uint32_t literal_child(const oisp_rules* r, uint32_t node, oisp_slic
     cdef const oisp_rule_edge* edge
     while r.edges[slot].child:
         edge = &r.edges[slot]
-        if edge.hash == digest and edge.parent == node and edge.size == token.size and memcmp(r.pool + edge.at, token.data, token.size) == 0:
+        if edge.hash == digest and edge.parent == node and edge.size == token.size \
+                and memcmp(r.pool + edge.at, token.data, token.size) == 0:
             return edge.child
         slot = (slot + 1) & r.edges_mask
     return 0
@@ -362,7 +368,8 @@ cdef void walk_path(const oisp_rules* r, uint32_t node, uint32_t depth, Path* pa
         walk_path(r, child, depth + 1, path)
     for i in range(n.glob_first, n.glob_first + n.glob_count):
         glob = &r.globs[i]
-        if token.size > glob.prefix_size + glob.suffix_size and memcmp(token.data, r.pool + glob.prefix, glob.prefix_size) == 0 \
+        if token.size > glob.prefix_size + glob.suffix_size \
+                and memcmp(token.data, r.pool + glob.prefix, glob.prefix_size) == 0 \
                 and memcmp(token.data + token.size - glob.suffix_size, r.pool + glob.suffix, glob.suffix_size) == 0:
             walk_path(r, glob.child, depth + 1, path)
     if n.any and (token.data[0] != 58 or depth > 0):
@@ -379,9 +386,11 @@ cdef inline void find_path(const oisp_rules* r, oisp_slice target, Path* path) n
 
 cdef void capture(const oisp_rules* r, const Path* path, uint16_t terminal, oisp_verdict* out) noexcept nogil:
     cdef const oisp_rule_terminal* t = &r.terminals[terminal - 1]
+    cdef oisp_slice inner
     if t.model_from and t.model_from <= path.count:
+        inner = path.tokens[t.model_to - 1]
         out.model.data = path.tokens[t.model_from - 1].data
-        out.model.size = <uint32_t>(path.tokens[t.model_to - 1].data + path.tokens[t.model_to - 1].size - out.model.data)
+        out.model.size = <uint32_t>(inner.data + inner.size - out.model.data)
     if t.region and t.region <= path.count:
         out.region = path.tokens[t.region - 1]
     if t.project and t.project <= path.count:
@@ -475,12 +484,14 @@ cdef int on_value(void* context, uint32_t pattern, size_t start, size_t end) noe
     cdef ValueScan* scan = <ValueScan*>context
     cdef uint32_t number = scan.rules.value_signals[pattern]
     cdef const oisp_rule_signal* s = &scan.rules.signals[number]
-    if s.where & scan.where and number >= scan.header.signal_first and number < scan.header.signal_first + scan.header.signal_count:
+    cdef uint32_t first = scan.header.signal_first
+    if s.where & scan.where and number >= first and number < first + scan.header.signal_count:
         take_signal(s, scan.fields)
     return 1
 
 
-cdef void read_signals(const oisp_rules* r, const oisp_rule_header* header, oisp_slice value, uint8_t where, Fields* fields) noexcept nogil:
+cdef void read_signals(const oisp_rules* r, const oisp_rule_header* header, oisp_slice value, uint8_t where,
+                       Fields* fields) noexcept nogil:
     cdef const oisp_rule_signal* s
     cdef ValueScan scan
     cdef bint inside = 0
@@ -516,7 +527,8 @@ cdef void read_subprotocol(oisp_slice value, Fields* fields) noexcept nogil:
     fields.credential = value
 
 
-cdef void read_fields(const oisp_rules* r, const oisp_head* head, uint8_t where, bint signals, Fields* fields) noexcept nogil:
+cdef void read_fields(const oisp_rules* r, const oisp_head* head, uint8_t where, bint signals,
+                      Fields* fields) noexcept nogil:
     """`signals`: whether fields that hint at AI matter; where the host is known they do not."""
     cdef const oisp_rule_header* header
     cdef const oisp_field* field
@@ -589,7 +601,8 @@ cdef inline bint key_fits(const oisp_rule_key* key, oisp_slice credential, const
         memcmp(credential.data, key.prefix, key.size) == 0
 
 
-cdef const oisp_rule_key* find_key(const oisp_rules* r, oisp_slice credential, const Fields* fields, uint16_t provider) noexcept nogil:
+cdef const oisp_rule_key* find_key(const oisp_rules* r, oisp_slice credential, const Fields* fields,
+                                   uint16_t provider) noexcept nogil:
     """The longest prefix that fits: among the provider's own first, then among all."""
     cdef const oisp_rule_key* best = NULL
     cdef const oisp_rule_key* key
@@ -627,7 +640,8 @@ cdef bint serves(const oisp_rules* r, uint16_t terminal, uint16_t provider) noex
     return 0
 
 
-cdef void set_auth(const oisp_rules* r, const oisp_head* head, const Fields* fields, uint16_t terminal, oisp_verdict* out) noexcept nogil:
+cdef void set_auth(const oisp_rules* r, const oisp_head* head, const Fields* fields, uint16_t terminal,
+                   oisp_verdict* out) noexcept nogil:
     """Type of the credential, and behind an unknown host whose it is."""
     cdef const oisp_rule_key* key
     out.key = fields.credential
@@ -672,13 +686,15 @@ cdef inline uint16_t key_child(const oisp_rules* r, uint16_t parent, const uint8
     slot = digest & r.key_edges_mask
     while r.key_edges[slot].child:
         edge = &r.key_edges[slot]
-        if edge.hash == digest and edge.parent == parent and edge.size == size and memcmp(r.pool + edge.at, data, size) == 0:
+        if edge.hash == digest and edge.parent == parent and edge.size == size \
+                and memcmp(r.pool + edge.at, data, size) == 0:
             return edge.child
         slot = (slot + 1) & r.key_edges_mask
     return NOWHERE
 
 
-cdef void test_string(const oisp_rules* r, uint16_t node, const uint8_t* data, uint32_t size, bint whole, uint8_t* seen) noexcept nogil:
+cdef void test_string(const oisp_rules* r, uint16_t node, const uint8_t* data, uint32_t size, bint whole,
+                      uint8_t* seen) noexcept nogil:
     cdef const oisp_rule_key_test* test
     cdef uint32_t i
     cdef bint fits
@@ -897,7 +913,7 @@ cdef inline void dismiss(oisp_verdict* out) noexcept nogil:
 
 
 cdef bint variant_by_model(const oisp_rules* r, const oisp_rule* rule, oisp_verdict* out) noexcept nogil:
-    """Takes the first variant that the model in the path decides. Answers whether one is left that asks for the body."""
+    """Takes the first variant that the model in the path decides. Answers whether one of them asks for the body."""
     cdef const oisp_rule_variant* v
     cdef oisp_slice unused
     cdef uint32_t i
@@ -912,7 +928,8 @@ cdef bint variant_by_model(const oisp_rules* r, const oisp_rule* rule, oisp_verd
     return 0
 
 
-cdef void variant_by_body(const oisp_rules* r, const oisp_rule* rule, const Body* body, oisp_verdict* out) noexcept nogil:
+cdef void variant_by_body(const oisp_rules* r, const oisp_rule* rule, const Body* body,
+                          oisp_verdict* out) noexcept nogil:
     cdef const oisp_rule_variant* v
     cdef oisp_slice unused
     cdef uint32_t i
@@ -950,8 +967,8 @@ cdef inline bint rule_fits(const oisp_rule* rule, uint8_t method, const Fields* 
     return (rule.flags & OISP_RULE_WEBSOCKET != 0) == socket
 
 
-cdef void by_host(const oisp_rules* r, const oisp_head* head, const Place* place, const Path* path, uint8_t method, Fields* fields,
-                  oisp_verdict* out) noexcept nogil:
+cdef void by_host(const oisp_rules* r, const oisp_head* head, const Place* place, const Path* path, uint8_t method,
+                  Fields* fields, oisp_verdict* out) noexcept nogil:
     """The host is known: the most specific path at which one of its providers has a rule."""
     cdef const oisp_rule_terminal* t
     cdef const oisp_rule* rule
@@ -1008,8 +1025,8 @@ cdef bint any_rule(const oisp_rules* r, const Place* place, const Path* path, ui
     return 0
 
 
-cdef uint16_t by_path(const oisp_rules* r, const oisp_head* head, const Path* path, uint8_t method, const Fields* fields,
-                      oisp_verdict* out) noexcept nogil:
+cdef uint16_t by_path(const oisp_rules* r, const oisp_head* head, const Path* path, uint8_t method,
+                      const Fields* fields, oisp_verdict* out) noexcept nogil:
     """The host is unknown: a path that some provider has makes a candidate. Answers which path."""
     cdef const oisp_rule_terminal* t
     cdef const oisp_rule* rule
@@ -1028,7 +1045,8 @@ cdef uint16_t by_path(const oisp_rules* r, const oisp_head* head, const Path* pa
                 # The full name of a gRPC method belongs to one service, and its body has no keys to look at.
                 by_shape(r, r.gates[g], 0, out)
             return path.terminals[i]
-    if r.any_gates_count and (fields.signal or fields.upgrade or method == OISP_METHOD_OTHER or (head.partial and head.target.size == 0)):
+    if r.any_gates_count and (fields.signal or fields.upgrade or method == OISP_METHOD_OTHER
+                              or (head.partial and head.target.size == 0)):
         out.state = OISP_VERDICT_UNDECIDED
         out.rule = 0
         if fields.signal:
@@ -1048,7 +1066,9 @@ cdef void by_shape(const oisp_rules* r, uint32_t number, bint model, oisp_verdic
                 out.level = OISP_LEVEL_MEDIUM
                 out.evidence |= OISP_EVIDENCE_MODEL
         else:
-            out.method = OISP_DETECTION_METHOD_HEADER_FINGERPRINT if out.evidence & OISP_EVIDENCE_HEADER else OISP_DETECTION_METHOD_CONTENT_PATTERN
+            out.method = OISP_DETECTION_METHOD_CONTENT_PATTERN
+            if out.evidence & OISP_EVIDENCE_HEADER:
+                out.method = OISP_DETECTION_METHOD_HEADER_FINGERPRINT
     elif out.evidence & (OISP_EVIDENCE_RESPONSE | OISP_EVIDENCE_KEY) and out.provider:
         out.method = OISP_DETECTION_METHOD_HEADER_FINGERPRINT
     else:
@@ -1057,7 +1077,8 @@ cdef void by_shape(const oisp_rules* r, uint32_t number, bint model, oisp_verdic
     settle(r, number, out)
 
 
-cdef inline bint has_model(const oisp_rules* r, uint16_t shape, const Body* body, const oisp_verdict* out) noexcept nogil:
+cdef inline bint has_model(const oisp_rules* r, uint16_t shape, const Body* body,
+                           const oisp_verdict* out) noexcept nogil:
     cdef uint16_t node = r.shapes[shape - 1].model if shape else 0
     return out.model.size != 0 or (node != 0 and body.seen[node] & OISP_SHAPE_STRING != 0)
 
@@ -1131,7 +1152,8 @@ cdef inline void absolute_form(oisp_slice* target, oisp_slice* authority) noexce
     target[0] = cut(target[0], i)
 
 
-cdef inline void by_port(const oisp_rules* r, oisp_slice host, uint16_t port, uint16_t terminal, oisp_verdict* out) noexcept nogil:
+cdef inline void by_port(const oisp_rules* r, oisp_slice host, uint16_t port, uint16_t terminal,
+                         oisp_verdict* out) noexcept nogil:
     """A port proves nothing: it names the provider of what path and body have still to show."""
     cdef uint32_t i
     if port == 0 or not is_local(host):
@@ -1317,7 +1339,8 @@ cdef class Registry:
         r.rules_count = len(arrays["rules"])
         r.terminals_count = len(arrays["terminals"])
 
-    def match(self, method, target, authority="", headers=(), body=None, *, sni="", port=0, plaintext=False, partial=False,
+    def match(self, method, target, authority="", headers=(), body=None, *, sni="", port=0, plaintext=False,
+              partial=False,
               status=None, response_headers=()):
         cdef oisp_head head
         cdef oisp_verdict verdict
