@@ -25,11 +25,11 @@ MAGIC = b"OISIOSP\x01"
 VERSION = 1
 HEADER = struct.Struct("<8sIIQII")
 RECORD = struct.Struct("<IHH")
-_CONTEXT = struct.Struct("<IHHQII")
+CONTEXT = struct.Struct("<IHHQII")
 _MAX_HEADER = 1 << 20
 _MAX_RECORD = 1 << 20  # a data record has at most 16,472 bytes; a context as much as its JSON members
 _ALIGN = 8
-_KIND_CONTEXT = 7
+KIND_CONTEXT = 7
 
 
 def header(info: dict[str, Any], clock_base_ns: int | None = None) -> bytes:
@@ -55,9 +55,9 @@ def create(path: str | os.PathLike[str], info: dict[str, Any], clock_base_ns: in
 
 def context_record(conn: int, members: bytes) -> bytes:
     """A CONTEXT record: what set_context() is given, kept for a replay."""
-    size = _CONTEXT.size + len(members)
+    size = CONTEXT.size + len(members)
     whole = -(-size // _ALIGN) * _ALIGN
-    return _CONTEXT.pack(whole, _KIND_CONTEXT, 0, conn, len(members), 0) + members + bytes(whole - size)
+    return CONTEXT.pack(whole, KIND_CONTEXT, 0, conn, len(members), 0) + members + bytes(whole - size)
 
 
 def _write_all(fd: int, data: bytes) -> None:
