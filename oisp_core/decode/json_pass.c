@@ -260,10 +260,11 @@ static uint32_t run_tests(const oisp_json_table *t, uint32_t node, int kind, con
     if (test->kind == OISP_JSON_OBJECT)
       bits |= (uint32_t)(kind != OISP_JSON_NULL) << test->bit;
     else if (test->kind == OISP_JSON_PREFIX)
-      bits |= (uint32_t)(kind == OISP_JSON_STRING && size >= test->size && memcmp(t->pool + test->value, value, test->size) == 0)
+      bits |= (uint32_t)(kind == OISP_JSON_STRING && size >= test->size &&
+                         memcmp(t->pool + test->value, value, test->size) == 0)
               << test->bit;
-    else if ((test->kind == OISP_JSON_STRING) == (kind == OISP_JSON_STRING) && kind < OISP_JSON_ARRAY && test->size == size &&
-             memcmp(t->pool + test->value, value, size) == 0)
+    else if ((test->kind == OISP_JSON_STRING) == (kind == OISP_JSON_STRING) && kind < OISP_JSON_ARRAY &&
+             test->size == size && memcmp(t->pool + test->value, value, size) == 0)
       bits |= 1u << test->bit;
   }
   return bits;
@@ -289,7 +290,8 @@ static inline uint32_t key_hash(const uint8_t *p, size_t size) {
   return size ? (uint32_t)(size * 7 + p[0] * 5u + p[size >> 1] * 3u + p[size - 1]) : 0;
 }
 
-static inline const oisp_json_edge *key_edge(const oisp_json_table *t, const oisp_json_node *n, const uint8_t *p, size_t size) {
+static inline const oisp_json_edge *key_edge(const oisp_json_table *t, const oisp_json_node *n, const uint8_t *p,
+                                             size_t size) {
   if (n->edge_mask == 0)
     return NULL;
   const oisp_json_edge *edges = t->edges + n->edges;
@@ -446,7 +448,8 @@ static int scalar(pass *s, uint32_t node, int kind, int flags, const uint8_t *p,
   int cut = flags & STRING_OPEN;
   if (n->test_count && !cut && s->depth) {
     oisp_json_frame *f = &s->j->frames[s->depth - 1];
-    f->bits |= kind == OISP_JSON_STRING ? string_tests(s->t, node, flags, p, size) : run_tests(s->t, node, kind, p, size);
+    f->bits |=
+        kind == OISP_JSON_STRING ? string_tests(s->t, node, flags, p, size) : run_tests(s->t, node, kind, p, size);
   }
   if ((n->kinds >> kind & 1) == 0)
     return 1;
@@ -542,7 +545,8 @@ static oisp_status walk(pass *s, uint32_t node, const uint8_t **at, uint32_t bit
       }
     } else {
       int kind = OISP_JSON_NUMBER, cut;
-      const uint8_t *q = c == '-' || (uint8_t)(c - '0') < 10 ? number_end(p, end, &cut) : literal_end(p, end, &kind, &cut);
+      const uint8_t *q =
+          c == '-' || (uint8_t)(c - '0') < 10 ? number_end(p, end, &cut) : literal_end(p, end, &kind, &cut);
       if (UNLIKELY(q == NULL))
         return OISP_BAD;
       if (UNLIKELY(cut && (s->depth || kind != OISP_JSON_NUMBER)))

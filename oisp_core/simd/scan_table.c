@@ -26,12 +26,12 @@ static size_t scalar_find(const uint8_t *data, size_t size, uint8_t byte) {
   return i;
 }
 
-#define SCALAR(name, predicate)                                  \
+#define SCALAR(name, predicate) \
   static size_t scalar_##name(const uint8_t *data, size_t size) { \
-    size_t i = 0;                                                 \
-    while (i < size && !predicate(data[i]))                       \
-      i++;                                                        \
-    return i;                                                     \
+    size_t i = 0; \
+    while (i < size && !predicate(data[i])) \
+      i++; \
+    return i; \
   }
 SCALAR(find_eol, is_eol)
 SCALAR(find_string_stop, is_string_stop)
@@ -78,40 +78,40 @@ static size_t scalar_utf8_count(const uint8_t *data, size_t size) {
 }
 
 static const oisp_scan scalar_table = {
-    "scalar",           scalar_find,        scalar_find_eol,   scalar_find_string_stop,
-    scalar_find_quote,  scalar_find_structure, scalar_utf8_prefix, scalar_utf8_count,
+    "scalar",          scalar_find,           scalar_find_eol,    scalar_find_string_stop,
+    scalar_find_quote, scalar_find_structure, scalar_utf8_prefix, scalar_utf8_count,
 };
 
 /* ---- vector forms: one body, given a vector type by macros ------------------------------------------------------------- */
 
 /* FINDER(isa, name, MASK): the index of the first byte for which MASK (an expression in v, a vector) is set. */
-#define FINDER_BODY(ISA, NARROW, MASK)                                 \
-  {                                                                    \
-    if (size < ISA##_WIDTH)                                            \
-      return NARROW;                                                   \
-    size_t i = 0;                                                      \
-    for (; i + 2 * ISA##_WIDTH <= size; i += 2 * ISA##_WIDTH) {        \
-      ISA##_vector v = ISA##_load(data + i), low = MASK;               \
-      v = ISA##_load(data + i + ISA##_WIDTH);                          \
-      ISA##_vector high = MASK;                                        \
-      if (ISA##_mask(ISA##_or(low, high))) {                           \
-        ISA##_bits bits = ISA##_mask(low);                             \
-        if (bits)                                                      \
-          return i + ISA##_first(bits);                                \
-        return i + ISA##_WIDTH + ISA##_first(ISA##_mask(high));        \
-      }                                                                \
-    }                                                                  \
-    for (; i + ISA##_WIDTH <= size; i += ISA##_WIDTH) {                \
-      ISA##_vector v = ISA##_load(data + i);                           \
-      ISA##_bits bits = ISA##_mask(MASK);                              \
-      if (bits)                                                        \
-        return i + ISA##_first(bits);                                  \
-    }                                                                  \
-    if (i == size)                                                     \
-      return size;                                                     \
-    ISA##_vector v = ISA##_load(data + size - ISA##_WIDTH);            \
-    ISA##_bits bits = ISA##_mask(MASK);                                \
-    return bits ? size - ISA##_WIDTH + ISA##_first(bits) : size;       \
+#define FINDER_BODY(ISA, NARROW, MASK) \
+  { \
+    if (size < ISA##_WIDTH) \
+      return NARROW; \
+    size_t i = 0; \
+    for (; i + 2 * ISA##_WIDTH <= size; i += 2 * ISA##_WIDTH) { \
+      ISA##_vector v = ISA##_load(data + i), low = MASK; \
+      v = ISA##_load(data + i + ISA##_WIDTH); \
+      ISA##_vector high = MASK; \
+      if (ISA##_mask(ISA##_or(low, high))) { \
+        ISA##_bits bits = ISA##_mask(low); \
+        if (bits) \
+          return i + ISA##_first(bits); \
+        return i + ISA##_WIDTH + ISA##_first(ISA##_mask(high)); \
+      } \
+    } \
+    for (; i + ISA##_WIDTH <= size; i += ISA##_WIDTH) { \
+      ISA##_vector v = ISA##_load(data + i); \
+      ISA##_bits bits = ISA##_mask(MASK); \
+      if (bits) \
+        return i + ISA##_first(bits); \
+    } \
+    if (i == size) \
+      return size; \
+    ISA##_vector v = ISA##_load(data + size - ISA##_WIDTH); \
+    ISA##_bits bits = ISA##_mask(MASK); \
+    return bits ? size - ISA##_WIDTH + ISA##_first(bits) : size; \
   }
 
 #define EOL_MASK(ISA) ISA##_or(ISA##_eq(v, '\n'), ISA##_eq(v, '\r'))
@@ -122,20 +122,20 @@ static const oisp_scan scalar_table = {
   ISA##_or(ISA##_eq(v, '"'), ISA##_or(ISA##_eq(ISA##_fold(v), '{'), ISA##_eq(ISA##_fold(v), '}')))
 
 /* The ASCII runs by vectors, each other sequence by the twin. */
-#define PREFIX_BODY(ISA, FIND_HIGH)                           \
-  {                                                           \
-    size_t i = 0;                                             \
-    for (;;) {                                                \
-      i += FIND_HIGH(data + i, size - i);                     \
-      while (i < size && data[i] >= 0x80) {                   \
-        size_t n = utf8_sequence(data + i, size - i);         \
-        if (n == 0)                                           \
-          return i;                                           \
-        i += n;                                               \
-      }                                                       \
-      if (i == size)                                          \
-        return i;                                             \
-    }                                                         \
+#define PREFIX_BODY(ISA, FIND_HIGH) \
+  { \
+    size_t i = 0; \
+    for (;;) { \
+      i += FIND_HIGH(data + i, size - i); \
+      while (i < size && data[i] >= 0x80) { \
+        size_t n = utf8_sequence(data + i, size - i); \
+        if (n == 0) \
+          return i; \
+        i += n; \
+      } \
+      if (i == size) \
+        return i; \
+    } \
   }
 
 static inline size_t scalar_find_high(const uint8_t *data, size_t size) {
@@ -145,24 +145,30 @@ static inline size_t scalar_find_high(const uint8_t *data, size_t size) {
   return i;
 }
 
-#define FINDERS(ISA, TARGET, NARROW)                                                                   \
-  TARGET static size_t ISA##_find(const uint8_t *data, size_t size, uint8_t byte)                      \
-      FINDER_BODY(ISA, NARROW##_find(data, size, byte), ISA##_eq(v, (char)byte))                       \
-  TARGET static size_t ISA##_find_eol(const uint8_t *data, size_t size)                                \
-      FINDER_BODY(ISA, NARROW##_find_eol(data, size), EOL_MASK(ISA))                                   \
-  TARGET static size_t ISA##_find_string_stop(const uint8_t *data, size_t size)                        \
-      FINDER_BODY(ISA, NARROW##_find_string_stop(data, size), STOP_MASK(ISA))                          \
-  TARGET static size_t ISA##_find_quote(const uint8_t *data, size_t size)                              \
-      FINDER_BODY(ISA, NARROW##_find_quote(data, size), QUOTE_MASK(ISA))                               \
-  TARGET static size_t ISA##_find_structure(const uint8_t *data, size_t size)                          \
-      FINDER_BODY(ISA, NARROW##_find_structure(data, size), STRUCTURE_MASK(ISA))                       \
-  TARGET static size_t ISA##_find_high(const uint8_t *data, size_t size)                               \
-      FINDER_BODY(ISA, NARROW##_find_high(data, size), ISA##_high(v))
+#define FINDERS(ISA, TARGET, NARROW) \
+  TARGET static size_t ISA##_find(const uint8_t *data, size_t size, uint8_t byte) \
+      FINDER_BODY(ISA, NARROW##_find(data, size, byte), ISA##_eq(v, (char)byte)) \
+          TARGET static size_t ISA##_find_eol(const uint8_t *data, size_t size) \
+              FINDER_BODY(ISA, NARROW##_find_eol(data, size), EOL_MASK(ISA)) \
+                  TARGET static size_t ISA##_find_string_stop(const uint8_t *data, size_t size) \
+                      FINDER_BODY(ISA, NARROW##_find_string_stop(data, size), STOP_MASK(ISA)) \
+                          TARGET static size_t ISA##_find_quote(const uint8_t *data, size_t size) \
+                              FINDER_BODY(ISA, NARROW##_find_quote(data, size), QUOTE_MASK(ISA)) \
+                                  TARGET static size_t ISA##_find_structure(const uint8_t *data, size_t size) \
+                                      FINDER_BODY(ISA, NARROW##_find_structure(data, size), STRUCTURE_MASK(ISA)) \
+                                          TARGET static size_t ISA##_find_high(const uint8_t *data, size_t size) \
+                                              FINDER_BODY(ISA, NARROW##_find_high(data, size), ISA##_high(v))
 
-#define TABLE(ISA)                                                                                     \
-  static const oisp_scan ISA##_table = {                                                               \
-      #ISA,           ISA##_find,           ISA##_find_eol,     ISA##_find_string_stop,                \
-      ISA##_find_quote, ISA##_find_structure, ISA##_utf8_prefix, ISA##_utf8_count,                     \
+#define TABLE(ISA) \
+  static const oisp_scan ISA##_table = { \
+      #ISA, \
+      ISA##_find, \
+      ISA##_find_eol, \
+      ISA##_find_string_stop, \
+      ISA##_find_quote, \
+      ISA##_find_structure, \
+      ISA##_utf8_prefix, \
+      ISA##_utf8_count, \
   };
 
 #if defined(__x86_64__)
@@ -174,16 +180,16 @@ typedef uint32_t sse2_bits;
 #define sse2_load(at) _mm_loadu_si128((const __m128i *)(at))
 #define sse2_eq(v, c) _mm_cmpeq_epi8(v, _mm_set1_epi8(c))
 #define sse2_or(a, b) _mm_or_si128(a, b)
-#define sse2_below(v, c) _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8((c)-1)), v)
+#define sse2_below(v, c) _mm_cmpeq_epi8(_mm_min_epu8(v, _mm_set1_epi8((c) - 1)), v)
 #define sse2_high(v) (v) /* movemask takes the top bits, and only those */
 #define sse2_fold(v) _mm_or_si128(v, _mm_set1_epi8(0x20))
-#define sse2_mask(m) (uint32_t) _mm_movemask_epi8(m)
-#define sse2_first(bits) (size_t) __builtin_ctz(bits)
+#define sse2_mask(m) (uint32_t)_mm_movemask_epi8(m)
+#define sse2_first(bits) (size_t)__builtin_ctz(bits)
 FINDERS(sse2, , scalar)
 
 static size_t sse2_utf8_prefix(const uint8_t *data, size_t size) PREFIX_BODY(sse2, sse2_find_high)
 
-static size_t sse2_utf8_count(const uint8_t *data, size_t size) {
+    static size_t sse2_utf8_count(const uint8_t *data, size_t size) {
   size_t count = 0, i = 0;
   const __m128i last = _mm_set1_epi8((char)0xBF); /* as signed bytes a continuation is <= 0xBF = -65 */
   for (; i + 16 <= size; i += 16)
@@ -199,16 +205,16 @@ typedef uint32_t avx2_bits;
 #define avx2_load(at) _mm256_loadu_si256((const __m256i *)(at))
 #define avx2_eq(v, c) _mm256_cmpeq_epi8(v, _mm256_set1_epi8(c))
 #define avx2_or(a, b) _mm256_or_si256(a, b)
-#define avx2_below(v, c) _mm256_cmpeq_epi8(_mm256_min_epu8(v, _mm256_set1_epi8((c)-1)), v)
+#define avx2_below(v, c) _mm256_cmpeq_epi8(_mm256_min_epu8(v, _mm256_set1_epi8((c) - 1)), v)
 #define avx2_high(v) (v)
 #define avx2_fold(v) _mm256_or_si256(v, _mm256_set1_epi8(0x20))
-#define avx2_mask(m) (uint32_t) _mm256_movemask_epi8(m)
-#define avx2_first(bits) (size_t) __builtin_ctz(bits)
+#define avx2_mask(m) (uint32_t)_mm256_movemask_epi8(m)
+#define avx2_first(bits) (size_t)__builtin_ctz(bits)
 FINDERS(avx2, AVX2, sse2)
 
 AVX2 static size_t avx2_utf8_prefix(const uint8_t *data, size_t size) PREFIX_BODY(avx2, avx2_find_high)
 
-AVX2 static size_t avx2_utf8_count(const uint8_t *data, size_t size) {
+    AVX2 static size_t avx2_utf8_count(const uint8_t *data, size_t size) {
   size_t count = 0, i = 0;
   const __m256i last = _mm256_set1_epi8((char)0xBF);
   for (; i + 32 <= size; i += 32)
@@ -235,7 +241,7 @@ FINDERS(neon, , scalar)
 
 static size_t neon_utf8_prefix(const uint8_t *data, size_t size) PREFIX_BODY(neon, neon_find_high)
 
-static size_t neon_utf8_count(const uint8_t *data, size_t size) {
+    static size_t neon_utf8_count(const uint8_t *data, size_t size) {
   size_t count = 0, i = 0;
   for (; i + 16 <= size; i += 16) {
     int8x16_t v = vreinterpretq_s8_u8(neon_load(data + i));

@@ -77,7 +77,8 @@ typedef struct oisp_json_cond {
 typedef struct oisp_json_test {
   uint32_t value; /* in the pool: unescaped string, or literal */
   uint16_t size;
-  uint8_t kind; /* OISP_JSON_STRING compares strings, OISP_JSON_PREFIX their beginning, OISP_JSON_NUMBER any other scalar,
+  uint8_t
+      kind; /* OISP_JSON_STRING compares strings, OISP_JSON_PREFIX their beginning, OISP_JSON_NUMBER any other scalar,
                    OISP_JSON_OBJECT: present, not null */
   uint8_t bit;
 } oisp_json_test;
