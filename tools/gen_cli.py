@@ -49,9 +49,19 @@ def generate() -> str:
 
 
 def _command(name: str, parser: argparse.ArgumentParser) -> str:
-    text = f"\n## {name}\n\n{_prose(parser.description or '')}\n"
+    text = f"\n## {name}\n\n{_prose(parser.description or '')}\n" + _arguments(parser)
+    for verbs in (a for a in parser._actions if isinstance(a, argparse._SubParsersAction)):
+        about = {choice.dest: choice.help or "" for choice in verbs._choices_actions}
+        for verb, inner in verbs.choices.items():
+            text += f"\n### {name} {verb}\n\n{_sentence(about[verb])[:-1]}.\n" + _arguments(inner)
+    return text
+
+
+def _arguments(parser: argparse.ArgumentParser) -> str:
+    text = ""
     for group in parser._action_groups:
-        actions = [a for a in group._group_actions if a.help is not argparse.SUPPRESS and a.dest != "help"]
+        shown = [a for a in group._group_actions if a.help is not argparse.SUPPRESS and a.dest != "help"]
+        actions = [a for a in shown if not isinstance(a, argparse._SubParsersAction)]
         if actions:
             title = "" if group.title in ("positional arguments", "options") else f"{_sentence(group.title or '')}\n\n"
             rows = "".join(f"| {_names(action)} | {_help(action)} |\n" for action in actions)

@@ -200,7 +200,10 @@ def flags(*command: str) -> set[str]:
 
 
 def sensor_flags(command: str) -> set[str]:
-    return flags(sys.executable, "-m", "oisp_sensor", command)
+    """Of the command and of its verbs, as `providers check`."""
+    sensor = (sys.executable, "-m", "oisp_sensor", command)
+    verbs = re.findall(r"^    (\w+)  ", run(*sensor, "--help").stdout, re.MULTILINE)
+    return flags(*sensor).union(*(flags(*sensor, verb) for verb in verbs))
 
 
 @cache
@@ -247,9 +250,7 @@ def test_every_command_and_flag_is_documented(command: str) -> None:
 
 def test_no_document_names_a_flag_that_does_not_exist() -> None:
     # Of the whole program, of other programs of this tree, of programs that are watched.
-    known = {"--help", "--version", "--check", "--full", "--api-key"}.union(
-        *(sensor_flags(command) for command in COMMANDS)
-    )
+    known = {"--help", "--version", "--check", "--full", "--api-key"}.union(*(sensor_flags(command) for command in COMMANDS))
     wrong = []
     for path in DOCUMENTS:
         for flag in re.findall(r"`(?:oisp-sensor[^`]*? )?(--[a-z][a-z-]+)[^`]*`", path.read_text()):
