@@ -88,7 +88,7 @@ class Engine:
         """`length` bytes of that direction are known to be missing here; None: a number that nobody knows."""
 
     def exchange(self, request: Request, response: Response | None = None) -> Status:
-        """One exchange that is already framed (HAR, a proxy, an SDK); None: there was no response. Answers like `feed`."""
+        """One exchange that is already framed (HAR, a proxy, an SDK). None: there was no response. As `feed`."""
 
     def set_context(self, conn: int, members: bytes) -> None:
         """Ready-encoded JSON members (`"host":{...},"process":{...}`, in one line, no braces around) for all later

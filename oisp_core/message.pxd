@@ -42,6 +42,9 @@ cdef extern from "oisp/message.h" nogil:
         const oisp_origin* origin
         oisp_exchange* x
         oisp_sse* sse
+        void* inflaters[2]
+        uint8_t codings[2][4]
+        uint8_t codings_count[2]
         oisp_buffer strings
         oisp_buffer requests
         oisp_buffer responses
@@ -124,6 +127,7 @@ cdef extern from "oisp/message.h" nogil:
         oisp_links calls
         oisp_links results
         uint64_t hash_key[2]
+        oisp_buffer inflated
         uint64_t held
         oisp_turn* turns
         oisp_exchange* exchanges[16]

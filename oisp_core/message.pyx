@@ -8,26 +8,28 @@ An exchange may be AI (decoded as it comes), undecided (held, bounded, until its
 (its bytes are counted by the caller and dropped here). Emission is in causal order: results of earlier calls, the request,
 then chunks, the response, and the calls that it asks for.
 """
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from oisp_core.decode.decoder cimport (
     OISP_FRAMING_NONE, OISP_FRAMING_SSE, decode_event, decode_finish, decode_request, decode_response, dialect_framing,
-    dialect_name, exchange_free, exchange_new, exchange_reset, oisp_dialects,
+    dialect_name, exchange_free, exchange_new, exchange_path_model, exchange_reset, oisp_dialects,
 )
 from oisp_core.encode.writer cimport (
     encode_chunk, encode_embedding, encode_request, encode_response, encode_tool_call, encode_tool_result, writer_ulid,
 )
 from oisp_core.match.rules cimport match_provider_id, match_request, match_request_body, match_response, oisp_rules
+from oisp_core.reassemble.content cimport Inflater, content_codings
 from oisp_core.reassemble.sse cimport oisp_sse, sse_feed, sse_finish, sse_free, sse_gap, sse_init, sse_reset
 from oisp_core.types cimport (
     OISP_ABSENT, OISP_EVIDENCE_BODY, OISP_EVIDENCE_HEADER, OISP_EVIDENCE_HOST, OISP_EVIDENCE_KEY, OISP_EVIDENCE_MODEL,
-    OISP_EVIDENCE_PATH, OISP_EVIDENCE_RESPONSE, OISP_KIND_EMBEDDING, OISP_KIND_MCP, OISP_KIND_RAG, OISP_LIMIT, OISP_OK,
+    OISP_EVIDENCE_PATH, OISP_EVIDENCE_RESPONSE, OISP_KIND_EMBEDDING, OISP_KIND_MCP, OISP_KIND_RAG, OISP_BAD, OISP_LIMIT, OISP_MORE, OISP_OK,
     OISP_TEXT_NONE, OISP_TOKEN_EVENT, OISP_TOKEN_GAP, OISP_VERDICT_AI, OISP_VERDICT_NONE, OISP_VERDICT_UNDECIDED,
     OISP_WARNING_CONFLICTING_LENGTH, OISP_X_ERROR, OISP_X_LIMIT, OISP_X_REQUEST_BAD, OISP_X_REQUEST_CUT,
     OISP_X_RESPONSE_BAD, OISP_X_RESPONSE_CUT, OISP_X_STREAMED, OISP_X_TERMINAL, oisp_buffer, oisp_buffer_append,
-    oisp_buffer_free, oisp_buffer_reserve, oisp_buffer_wipe, oisp_call, oisp_exchange, oisp_facts, oisp_field, oisp_head,
+    oisp_buffer_free, oisp_buffer_reserve, oisp_buffer_wipe, oisp_call, oisp_confidence, oisp_exchange, oisp_facts, oisp_field, oisp_head,
     oisp_slice, oisp_status, oisp_text, oisp_text_data, oisp_token, oisp_tokens, oisp_tool_answer, oisp_ulid, oisp_verdict,
     oisp_wipe,
 )
@@ -146,6 +148,7 @@ cdef void shared_free(oisp_shared* s) noexcept nogil:
         free(s.readers[s.readers_free])
     links_free(&s.calls)
     links_free(&s.results)
+    oisp_buffer_free(&s.inflated)
 
 
 cdef bint take_exchange(oisp_shared* s, oisp_turn* t) noexcept nogil:
@@ -216,6 +219,10 @@ cdef void turn_free(oisp_shared* s, oisp_turn* t) noexcept nogil:
         return
     give_exchange(s, t)
     give_reader(s, t)
+    if t.inflaters[0] != NULL:
+        give_inflater(t, 0)
+    if t.inflaters[1] != NULL:
+        give_inflater(t, 1)
     oisp_buffer_wipe(&t.strings)
     drop_body(s, &t.requests)
     drop_body(s, &t.responses)
@@ -459,9 +466,55 @@ cdef oisp_slice field(const oisp_head* head, const char* name, uint32_t size) no
     return none
 
 
-cdef bint is_coded(const oisp_head* head) noexcept nogil:
+cdef bint find_codings(oisp_turn* t, const oisp_head* head, int side) noexcept nogil:
+    """False: a coding that nobody here undoes."""
     cdef oisp_slice v = field(head, b"content-encoding", 16)
-    return v.size != 0 and not (v.size == 8 and (v.data[0] | 32) == c"i")
+    cdef int count = 0
+    t.codings_count[side] = 0
+    if v.size == 0:
+        return True
+    if content_codings(v.data, v.size, t.codings[side], &count) != OISP_OK:
+        return False
+    t.codings_count[side] = <uint8_t> count
+    return True
+
+
+# --- content codings: the one place that takes the GIL ---
+
+
+cdef oisp_status inflate(oisp_shared* s, oisp_turn* t, int side, const uint8_t* data, size_t size) noexcept with gil:
+    """What this piece gives by now goes to s.inflated. BAD: no codec, or the data is corrupt."""
+    cdef Inflater inflater
+    try:
+        if t.inflaters[side] == NULL:
+            inflater = Inflater()
+            if inflater.begin(t.codings[side], t.codings_count[side], s.limits.inflate_ratio) != OISP_OK:
+                return OISP_BAD
+            Py_INCREF(inflater)
+            t.inflaters[side] = <void*> inflater
+        inflater = <Inflater> t.inflaters[side]
+        return inflater.feed(data, size, &s.inflated, s.limits.body_bytes)
+    except Exception:  # a codec that raises what it should not: the data is unreadable, the engine goes on
+        return OISP_BAD
+
+
+cdef void give_inflater(oisp_turn* t, int side) noexcept with gil:
+    Py_DECREF(<object> t.inflaters[side])
+    t.inflaters[side] = NULL
+
+
+cdef oisp_status inflate_piece(oisp_shared* s, oisp_turn* t, int side, oisp_confidence* c, const uint8_t* data,
+                               size_t size) noexcept nogil:
+    """With what it says of the event when it fails: from there on the body stays coded."""
+    cdef oisp_status status = inflate(s, t, side, data, size)
+    if status != OISP_OK and status != OISP_MORE:
+        t.flags |= OISP_TURN_RESPONSE_CODED if side else OISP_TURN_REQUEST_CODED
+        c.reasons |= REASON_LIMIT if status == OISP_LIMIT else REASON_ENCODING
+        c.completeness = OISP_COMPLETENESS_PARTIAL
+        if status == OISP_LIMIT:
+            s.count.limits += 1
+            c.over_limit += size
+    return status
 
 
 cdef bint may_be_ai(const oisp_turn* t) noexcept nogil:
@@ -477,8 +530,10 @@ cdef void turn_request_head(oisp_shared* s, oisp_turn* t, const oisp_head* head,
     match_request(<const oisp_rules*> s.rules, head, &t.verdict)
     if not may_be_ai(t):
         return
-    if is_coded(head):
+    if not find_codings(t, head, 0):
         t.flags |= OISP_TURN_REQUEST_CODED
+    elif t.codings_count[0]:
+        t.request_length = <uint64_t> -1
     if not keep_strings(t, head):
         t.verdict.state = OISP_VERDICT_NONE
         s.count.events_lost += 1
@@ -499,14 +554,40 @@ cdef void hold(oisp_shared* s, oisp_confidence* c, oisp_buffer* b, const uint8_t
     s.count.limits += 1
 
 
+cdef int hex_digit(uint8_t c) noexcept nogil:
+    if 48 <= c <= 57:
+        return c - 48
+    c |= 32
+    return c - 87 if 97 <= c <= 102 else -1
+
+
+cdef void tell_model(oisp_turn* t) noexcept nogil:
+    """The model that the path names, percent-decoded (RFC 3986 2.1)."""
+    cdef uint8_t name[512]
+    cdef oisp_slice m = t.verdict.model
+    cdef uint32_t i = 0, n = 0
+    if m.size == 0 or m.size > 512:
+        return
+    while i < m.size:
+        if m.data[i] == c"%" and i + 2 < m.size and hex_digit(m.data[i + 1]) >= 0 and hex_digit(m.data[i + 2]) >= 0:
+            name[n] = <uint8_t> (hex_digit(m.data[i + 1]) << 4 | hex_digit(m.data[i + 2]))
+            i += 3
+        else:
+            name[n] = m.data[i]
+            i += 1
+        n += 1
+    exchange_path_model(t.x, name, n)
+
+
 cdef void read_request(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, bint complete) noexcept nogil:
     """Decode the body once it is there and the exchange is known to be AI."""
     if t.flags & OISP_TURN_REQUEST_DECODED or not take_exchange(s, t):
         return
     t.flags |= OISP_TURN_REQUEST_DECODED
+    tell_model(t)
     if t.verdict.dialect == 0 or (size == 0 and complete):  # GET, or a body that is empty: nothing to decode
         return
-    if t.flags & OISP_TURN_REQUEST_CODED:
+    if t.flags & OISP_TURN_REQUEST_CODED and size == 0:
         t.asked.reasons |= REASON_ENCODING
         t.asked.missing |= MISSING_MESSAGES
         return
@@ -517,7 +598,7 @@ cdef void read_request(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t
 
 
 cdef bint decide_by_body(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size) noexcept nogil:
-    if t.verdict.state == OISP_VERDICT_UNDECIDED and not t.flags & OISP_TURN_REQUEST_CODED:
+    if t.verdict.state == OISP_VERDICT_UNDECIDED and (size or not t.flags & OISP_TURN_REQUEST_CODED):
         match_request_body(<const oisp_rules*> s.rules, data, size if size < LOOK_BYTES else LOOK_BYTES, &t.verdict)
     return t.verdict.state == OISP_VERDICT_AI
 
@@ -525,7 +606,12 @@ cdef bint decide_by_body(oisp_shared* s, oisp_turn* t, const uint8_t* data, size
 cdef void turn_request_data(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, uint64_t ts) noexcept nogil:
     t.request_last = ts
     t.request_seen += size
-    if not may_be_ai(t):
+    if not may_be_ai(t) or t.flags & OISP_TURN_REQUEST_CODED:
+        return
+    if t.codings_count[0]:
+        inflate_piece(s, t, 0, &t.asked, data, size)
+        hold(s, &t.asked, &t.requests, s.inflated.data, s.inflated.size)
+        oisp_buffer_wipe(&s.inflated)
         return
     if size == t.request_length and t.requests.size == 0:  # whole in one piece: read where it lies
         if decide_by_body(s, t, data, size):
@@ -541,6 +627,8 @@ cdef void turn_request_gap(oisp_shared* s, oisp_turn* t, uint64_t size) noexcept
     t.request_seen += size
     t.asked.request_lost += size
     t.asked.reasons |= REASON_REQUEST_LOST
+    if t.codings_count[0]:  # nothing after the hole can be inflated
+        t.flags |= OISP_TURN_REQUEST_CODED
     if not may_be_ai(t) or t.flags & OISP_TURN_REQUEST_DECODED:
         return
     if decide_by_body(s, t, t.requests.data, t.requests.size):
@@ -625,8 +713,10 @@ cdef void turn_response_head(oisp_shared* s, oisp_turn* t, const oisp_head* head
         t.verdict.state = OISP_VERDICT_NONE
         s.count.events_lost += 1
         return
-    if is_coded(head):
+    if not find_codings(t, head, 1):
         t.flags |= OISP_TURN_RESPONSE_CODED
+    elif t.codings_count[1]:
+        t.response_length = <uint64_t> -1
     keep_type(t, head)
 
 
@@ -725,6 +815,17 @@ cdef void turn_response_data(oisp_shared* s, oisp_turn* t, const uint8_t* data, 
     t.response_seen += size
     if t.verdict.state != OISP_VERDICT_AI or t.x == NULL or t.flags & (OISP_TURN_RESPONSE_CODED | OISP_TURN_RESPONSE_DECODED):
         return
+    if t.codings_count[1]:
+        inflate_piece(s, t, 1, &t.answered, data, size)
+        if s.inflated.size:
+            read_body(s, t, s.inflated.data, s.inflated.size, ts)
+        oisp_buffer_wipe(&s.inflated)
+    else:
+        read_body(s, t, data, size, ts)
+
+
+cdef void read_body(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, uint64_t ts) noexcept nogil:
+    """A piece of the response's body, its codings undone."""
     if not t.framed:
         find_framing(s, t, data, size)
     if t.flags & OISP_TURN_STREAM:
@@ -749,6 +850,8 @@ cdef void turn_response_gap(oisp_shared* s, oisp_turn* t, uint64_t size) noexcep
     t.response_seen += size
     t.answered.response_lost += size
     t.answered.reasons |= REASON_RESPONSE_LOST
+    if t.codings_count[1]:  # nothing after the hole can be inflated
+        t.flags |= OISP_TURN_RESPONSE_CODED
     if t.verdict.state != OISP_VERDICT_AI or t.x == NULL or t.flags & OISP_TURN_RESPONSE_DECODED:
         return
     if t.sse != NULL:
@@ -766,10 +869,10 @@ cdef void finish_body(oisp_shared* s, oisp_turn* t, bint complete) noexcept nogi
     cdef oisp_token room[8]
     cdef oisp_tokens tokens
     if t.flags & OISP_TURN_RESPONSE_CODED:
-        if t.response_seen:
+        complete = False
+        if t.response_seen and not t.framed:
             t.answered.reasons |= REASON_ENCODING
             t.answered.missing |= MISSING_CONTENT
-        return
     if t.sse != NULL:
         tokens.at = room
         tokens.capacity = 8

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the events of one recorded exchange must say, from the truth beside it: the table of the corpus README as code."""
+"""What the events of one recorded exchange must say, from the truth beside it: its README as code."""
 
 from __future__ import annotations
 

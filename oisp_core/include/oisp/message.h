@@ -40,7 +40,7 @@ enum oisp_turn_flags {
   OISP_TURN_CONNECT = 256,
   OISP_TURN_HOLE = 512,           /* stands for an unknown number of requests that were lost */
   OISP_TURN_ORPHAN = 1024,        /* a response without a request */
-  OISP_TURN_REQUEST_CODED = 2048, /* body is encoded */
+  OISP_TURN_REQUEST_CODED = 2048, /* the body has content codings that are not undone: unknown, broken, or after a hole */
   OISP_TURN_RESPONSE_CODED = 4096,
   OISP_TURN_STREAM = 8192,        /* the response is read event by event */
   OISP_TURN_STREAM_LOST = 16384,  /* an event of the stream was lost or unreadable */
@@ -58,6 +58,9 @@ typedef struct oisp_turn {
   const oisp_origin *origin;
   oisp_exchange *x; /* NULL while nothing says that it may be AI */
   oisp_sse *sse;
+  void *inflaters[2];   /* request, response: a Python Inflater, owned; NULL while there is none */
+  uint8_t codings[2][4]; /* of content-encoding, in the order in which they were applied */
+  uint8_t codings_count[2];
   oisp_buffer strings;  /* what the slices below and in `verdict` point into; written once */
   oisp_buffer requests; /* request body, held for decoding */
   oisp_buffer responses;
@@ -136,6 +139,7 @@ typedef struct oisp_shared {
   oisp_links calls;   /* by hash of the call id, or of the name where there is none */
   oisp_links results; /* results given out, by hash of id and text */
   uint64_t hash_key[2];
+  oisp_buffer inflated; /* what one piece gave, wiped after each */
   uint64_t held;      /* bytes held by all connections together */
   oisp_turn *turns;   /* free ones */
   oisp_exchange *exchanges[16]; /* free ones, wiped */

@@ -13,7 +13,8 @@ import pytest
 @pytest.fixture(scope="session")
 def render(corpus: Any) -> ModuleType:
     spec = importlib.util.spec_from_file_location("corpus_render", corpus.render_py)
-    assert spec and spec.loader
+    assert spec
+    assert spec.loader
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
