@@ -21,7 +21,6 @@ LAYERS: list[set[str]] = [
         "oisp_core.match.trie",
     },
     {
-        "oisp_core.buffer",
         "oisp_core.reassemble.",
         "oisp_core.match.automaton",
         "oisp_core.decode.jsonscan",
@@ -36,7 +35,9 @@ LAYERS: list[set[str]] = [
         "oisp_core.validate",
         "oisp_core.proto_json",
     },
-    {"oisp_core.engine", "oisp_core.encode._testing"},
+    {"oisp_core.message", "oisp_core.encode._testing"},
+    {"oisp_core.connection"},
+    {"oisp_core.engine"},
     {"oisp_core.capi", "oisp_core"},
     {"oisp_sensor."},
 ]
