@@ -31,7 +31,7 @@ EXTENSIONS: dict[str, list[str]] = {
     "oisp_core.reassemble.ndjson": [],
     "oisp_core.match.automaton": [],
     "oisp_core.match.rules": [],
-    "oisp_core.decode.jsonscan": ["oisp_core/decode/json_pass.c"],
+    "oisp_core.decode.jsonscan": ["oisp_core/decode/json_pass.c", "oisp_core/decode/template.c"],
     "oisp_core.decode.decoder": [],
     "oisp_core.encode.writer": ["oisp_core/encode/sha256.c", "oisp_core/encode/text.c"],
     "oisp_core.encode._testing": ["oisp_core/encode/sha256.c", "oisp_core/encode/text.c"],

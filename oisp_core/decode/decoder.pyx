@@ -172,6 +172,24 @@ cdef extern from "oisp/contract.h" nogil:
 cdef enum:
     SLOTS = 64       # room for every slot of a record
     SHORT = 128      # words of the wire that are compared are shorter
+    TEMPLATES = 4    # shapes of events that a stream takes turns with
+    SINKS = 4        # texts that one event may extend
+    LEARN_TRIES = 12 # pairs of events without a template between them: this stream has none
+    SAMPLE_MAX = 4096
+
+# Where a text of an event went: an item and a text of it, by number, since both move.
+cdef struct sink:
+    uint32_t at              # in the event
+    uint16_t slot
+    uint32_t item            # index into choices, or into calls for arguments
+
+# A learned shape, and what each text of it extends.
+cdef struct shape:
+    oisp_template template
+    sink sinks[SINKS]
+    uint32_t sink_count
+    uint8_t name[64]         # of the event
+    uint32_t name_size
 
 # What decode keeps beside an exchange; the exchange is its first member.
 cdef struct work:
@@ -187,6 +205,17 @@ cdef struct work:
     uint32_t chunk_choice    # 1 + index into choices
     uint32_t chunk_start
     uint32_t arguments_start
+    sink sinks[SINKS]        # of the event in hand
+    uint32_t sink_count      # SINKS + 1: too many
+    uint32_t item            # that fill_text works for
+    shape shapes[TEMPLATES]
+    uint32_t shape_count
+    uint32_t shape_last      # fitted last
+    uint32_t shape_next      # is overwritten next
+    int32_t tries            # left
+    uint8_t never_learns     # every event takes the full pass: for comparing
+    oisp_buffer sample       # the event before, when it could be learned from
+    uint64_t fitted          # events that a template took
 
 # The document in hand.
 cdef struct view:
@@ -248,6 +277,13 @@ cdef void text_seal(work* w, oisp_text* t) noexcept nogil:
         t.size += 3
         t.flags = <uint16_t> ((t.flags & ~OISP_TEXT_SURROGATE) | OISP_TEXT_REWRITTEN)
         w.x.flags |= OISP_X_REWRITTEN
+
+
+# How much of it is final: a high surrogate at the end may become half of a character, an object gives way to pieces of text.
+cdef uint32_t settled(const oisp_text* t) noexcept nogil:
+    if t.form == OISP_TEXT_JSON:
+        return 0
+    return t.size - 6 if t.flags & OISP_TEXT_SURROGATE else t.size
 
 
 cdef void text_clear(oisp_text* t) noexcept nogil:
@@ -444,6 +480,16 @@ cdef const oisp_slot_leaf* leaf_of(const view* v, const oisp_capture* c, uint16_
     return NULL
 
 
+cdef void note_sink(work* w, uint32_t at, uint16_t slot) noexcept nogil:
+    if w.sink_count < SINKS:
+        w.sinks[w.sink_count].at = at
+        w.sinks[w.sink_count].slot = slot
+        w.sinks[w.sink_count].item = w.item
+        w.sink_count += 1
+    else:
+        w.sink_count = SINKS + 1
+
+
 # One capture into one text, as its leaf says.
 cdef void put_capture(const view* v, oisp_text* t, const oisp_slot_leaf* leaf, const oisp_capture* c) noexcept nogil:
     cdef const uint8_t* data = v.data + c.at
@@ -466,6 +512,8 @@ cdef void put_capture(const view* v, oisp_text* t, const oisp_slot_leaf* leaf, c
     elif c.kind == OISP_JSON_STRING:
         if leaf.op != OISP_OP_APPEND:
             text_clear(t)
+        if v.w.streaming == 2 and leaf.op == OISP_OP_APPEND:
+            note_sink(v.w, c.at, leaf.slot)
         if leaf.word:
             put_constant(v, t, leaf.word)
         if leaf.as_ == OISP_AS_BASE64:
@@ -917,7 +965,8 @@ cdef void fill_call(const view* v, uint16_t record, const picks* k, uint32_t low
     cdef bint history = v.w.streaming == 0
     cdef int32_t choice = 0
     cdef oisp_call* call = NULL
-    cdef uint32_t before
+    cdef bint fresh = False
+    cdef uint32_t before, sinks
     if k.any == 0:
         return
     if v.w.streaming and parent >= 0:
@@ -931,23 +980,30 @@ cdef void fill_call(const view* v, uint16_t record, const picks* k, uint32_t low
         call = add_call(v.w, history)
         if call == NULL:
             return
+        fresh = True
+        forget_shapes(v.w)
         call.choice = choice
         call.key = capture_number(v, k, OISP_SLOT_INDEX, OISP_ABSENT)
     if r.server or present(k, OISP_SLOT_SERVER):
         call.server = 1
     if r.custom or present(k, OISP_SLOT_CUSTOM):
         call.custom = 1
-    fill_text(v, &call.id, record, OISP_SLOT_ID, k, low, high)
     fill_text(v, &call.name, record, OISP_SLOT_NAME, k, low, high)
     put_constant(v, &call.name, r.name)
     fill_text(v, &call.type, record, OISP_SLOT_TYPE, k, low, high)
     put_constant(v, &call.type, r.type)
     fill_text(v, &call.server_name, record, OISP_SLOT_SERVER_NAME, k, low, high)
-    before = call.arguments.size
+    before = call.id.size
+    fill_text(v, &call.id, record, OISP_SLOT_ID, k, low, high)
+    if call.id.size != before:
+        forget_shapes(v.w)       # pieces without an index may belong to another call from now on
+    before = settled(&call.arguments)
+    sinks = v.w.sink_count
+    v.w.item = <uint32_t> (call - v.w.x.calls)
     fill_text(v, &call.arguments, record, OISP_SLOT_ARGUMENTS, k, low, high)
     if v.w.streaming != 2:
         text_seal(v.w, &call.arguments)
-    elif call.arguments.size > before or call.id.size:
+    elif fresh or slot_has_text(v, k, OISP_SLOT_ID) or (v.w.sink_count > sinks and slot_has_text(v, k, OISP_SLOT_ARGUMENTS)):
         v.w.x.chunk_call = <uint32_t> (call - v.w.x.calls) + 1
         v.w.arguments_start = before
         v.w.x.first_content = 1
@@ -989,7 +1045,7 @@ cdef void fill_choice(const view* v, uint16_t record, const picks* k, uint32_t l
     cdef const oisp_record_def* r = v.t.records + record
     cdef int64_t index = capture_number(v, k, OISP_SLOT_INDEX, OISP_ABSENT)
     cdef oisp_choice* choice
-    cdef uint32_t before, at
+    cdef uint32_t at
     if k.any == 0 and k.nested == 0:
         return
     if index == OISP_ABSENT:
@@ -1009,12 +1065,12 @@ cdef void fill_choice(const view* v, uint16_t record, const picks* k, uint32_t l
         w.x.chunk_finish = choice.finish
     if w.streaming == 2 and present(k, OISP_SLOT_CONTENT) and w.chunk_choice == 0:
         w.chunk_choice = at + 1
-        w.chunk_start = choice.content.size
-    before = choice.content.size + choice.reasoning.size + choice.refusal.size
+        w.chunk_start = settled(&choice.content)
+    w.item = at
     fill_text(v, &choice.content, record, OISP_SLOT_CONTENT, k, low, high)
     fill_text(v, &choice.reasoning, record, OISP_SLOT_REASONING, k, low, high)
     fill_text(v, &choice.refusal, record, OISP_SLOT_REFUSAL, k, low, high)
-    if choice.content.size + choice.reasoning.size + choice.refusal.size > before:
+    if slot_has_text(v, k, OISP_SLOT_CONTENT) or slot_has_text(v, k, OISP_SLOT_REASONING) or slot_has_text(v, k, OISP_SLOT_REFUSAL):
         w.x.first_content = 1
     choice.images += <uint16_t> fill_number(v, record, OISP_SLOT_IMAGES, k, low, 0)
     if k.nested:
@@ -1083,6 +1139,7 @@ cdef void fill_answered(const view* v, uint16_t record, const picks* k, uint32_t
         x.choices_count = 0
         x.calls_count = 0
         v.w.restarted = 1
+        forget_shapes(v.w)
     if present(k, OISP_SLOT_TERMINAL):
         x.flags |= OISP_X_TERMINAL
     if present(k, OISP_SLOT_CACHED_ANSWER):
@@ -1303,23 +1360,148 @@ cdef void note_chunk(work* w) noexcept nogil:
         x.chunk_call = 0
     if w.chunk_choice:
         choice = x.choices + w.chunk_choice - 1
-        if choice.content.size > w.chunk_start:
+        if settled(&choice.content) > w.chunk_start:
             x.chunk_content = choice.content
             x.chunk_content.offset += w.chunk_start
-            x.chunk_content.size -= w.chunk_start
+            x.chunk_content.size = settled(&choice.content) - w.chunk_start
             x.chunk_role = choice.role
             x.chunk_kind = 1
     if x.chunk_call:
         call = x.calls + x.chunk_call - 1
         x.chunk_kind = 1
-        if call.arguments.size > w.arguments_start and call.arguments.form == OISP_TEXT_STRING:
+        if settled(&call.arguments) > w.arguments_start and call.arguments.form == OISP_TEXT_STRING:
             x.chunk_arguments = call.arguments
             x.chunk_arguments.offset += w.arguments_start
-            x.chunk_arguments.size -= w.arguments_start
+            x.chunk_arguments.size = settled(&call.arguments) - w.arguments_start
     if x.chunk_finish:
         x.chunk_kind = 1
     if x.chunk_kind:
         x.chunk_index += 1
+
+
+# --- the steady state of a stream -----------------------------------------------------------------------------------
+
+
+cdef void forget_shapes(work* w) noexcept nogil:
+    cdef uint32_t i
+    for i in range(TEMPLATES):
+        oisp_template_wipe(&w.shapes[i].template)
+    w.shape_count = w.shape_last = w.shape_next = 0
+    w.tries = LEARN_TRIES
+    oisp_buffer_wipe(&w.sample)
+
+
+# Slots that say the same each time, or are appended: an event of nothing else may be learned. The id of a call is none of
+# them: it begins a call.
+cdef bint steady_slot(const oisp_dialects_table* t, const oisp_slot_leaf* leaf, const oisp_capture* c) noexcept nogil:
+    if leaf.slot in (OISP_SLOT_CONTENT, OISP_SLOT_REASONING, OISP_SLOT_REFUSAL, OISP_SLOT_ARGUMENTS):
+        return leaf.op == OISP_OP_APPEND and leaf.as_ == OISP_AS_WIRE and c.kind == OISP_JSON_STRING and leaf.word == 0
+    if leaf.slot == OISP_SLOT_ID:
+        return t.records[leaf.record].kind == OISP_REC_STREAM
+    return leaf.slot in (
+        OISP_SLOT_MODEL, OISP_SLOT_SERVICE_TIER, OISP_SLOT_INDEX, OISP_SLOT_ROLE, OISP_SLOT_NAME, OISP_SLOT_TYPE,
+    )
+
+
+# Whether the event just scanned is one that a template can stand for.
+cdef bint steady(const oisp_dialects_table* t, work* w) noexcept nogil:
+    cdef const oisp_capture* c
+    cdef const oisp_slot_leaf* leaf
+    cdef uint32_t i, alive
+    if w.sink_count == 0 or w.sink_count > SINKS or w.json.dirty or w.json.tested_count > 16:
+        return False
+    for i in range(w.json.count):
+        c = w.json.captures + i
+        leaf = t.leaves + t.json.nodes[c.node].leaves
+        alive = c.alive
+        while alive:
+            if alive & 1:
+                if leaf.opens:
+                    if t.records[leaf.opens].fresh:
+                        return False
+                elif not steady_slot(t, leaf, c):
+                    return False
+            alive >>= 1
+            leaf += 1
+    return True
+
+
+# The event just scanned and the one before it: a shape, if they have one.
+cdef void learn(const oisp_dialects_table* t, work* w, oisp_slice name, const uint8_t* data, size_t size) noexcept nogil:
+    cdef uint32_t texts[SINKS]
+    cdef uint32_t fixed[64]
+    cdef uint32_t i, j, fixed_count = 0
+    cdef shape* s = &w.shapes[w.shape_next]
+    if w.tries <= 0 or w.never_learns or size > SAMPLE_MAX or name.size > sizeof(s.name) or not steady(t, w):
+        oisp_buffer_wipe(&w.sample)
+        return
+    if w.sample.size and w.json.count + 16 <= 64:
+        for i in range(w.sink_count):
+            texts[i] = w.sinks[i].at
+        for i in range(w.json.count):
+            fixed[fixed_count] = w.json.captures[i].at
+            fixed_count += 1
+        for i in range(w.json.tested_count):
+            fixed[fixed_count] = w.json.tested[i]
+            fixed_count += 1
+        w.tries -= 1
+        if template_learn(
+            &s.template, w.json.scan, w.sample.data, w.sample.size, data, size, texts, w.sink_count, fixed, fixed_count
+        ):
+            for i in range(w.sink_count):
+                s.sinks[i] = w.sinks[i]
+            s.sink_count = w.sink_count
+            memcpy(s.name, name.data, name.size)
+            s.name_size = name.size
+            w.shape_last = w.shape_next
+            w.shape_next = (w.shape_next + 1) % TEMPLATES
+            if w.shape_count < TEMPLATES:
+                w.shape_count += 1
+    oisp_buffer_wipe(&w.sample)
+    oisp_buffer_append(&w.sample, data, size)
+
+
+cdef oisp_text* sink_text(oisp_exchange* x, const sink* s) noexcept nogil:
+    if s.slot == OISP_SLOT_ARGUMENTS:
+        return &x.calls[s.item].arguments
+    if s.slot == OISP_SLOT_CONTENT:
+        return &x.choices[s.item].content
+    return &x.choices[s.item].reasoning if s.slot == OISP_SLOT_REASONING else &x.choices[s.item].refusal
+
+
+# One piece to the end of the text that its shape names.
+cdef void extend(work* w, const sink* s, const uint8_t* data, const oisp_span* piece) noexcept nogil:
+    cdef oisp_exchange* x = &w.x
+    cdef oisp_text* t = sink_text(x, s)
+    if s.slot == OISP_SLOT_ARGUMENTS:
+        if piece.size:
+            x.chunk_call = s.item + 1
+            w.arguments_start = settled(t)
+    elif s.slot == OISP_SLOT_CONTENT and w.chunk_choice == 0:
+        w.chunk_choice = s.item + 1
+        w.chunk_start = settled(t)
+    if piece.size:
+        x.first_content = 1
+    put_string(w, t, data + piece.at, piece.size, piece.flags)
+
+
+# 1: a template fits, and its texts were extended.
+cdef bint fits(work* w, oisp_slice name, const uint8_t* data, size_t size) noexcept nogil:
+    cdef oisp_span pieces[SINKS]
+    cdef uint32_t i, n, at = w.shape_last
+    cdef const shape* s
+    for n in range(w.shape_count):
+        s = &w.shapes[at]
+        if s.name_size == name.size and memcmp(s.name, name.data, name.size) == 0 and s.template.slot_count:
+            if template_match(&s.template, w.json.scan, data, size, pieces):
+                for i in range(s.sink_count):
+                    extend(w, &s.sinks[i], data, &pieces[i])
+                w.shape_last = at
+                w.tries = LEARN_TRIES
+                w.fitted += 1
+                return True
+        at = at + 1 if at + 1 < w.shape_count else 0
+    return False
 
 
 cdef oisp_status decode_event(const oisp_dialects* table, oisp_exchange* x, oisp_slice name, const uint8_t* data, size_t size) noexcept nogil:
@@ -1337,7 +1519,11 @@ cdef oisp_status decode_event(const oisp_dialects* table, oisp_exchange* x, oisp
     text_clear(&x.chunk_arguments)
     w.chunk_choice = 0
     w.restarted = 0
+    w.sink_count = 0
     w.streaming = 2
+    if w.shape_count and fits(w, name, data, size):
+        note_chunk(w)
+        return OISP_OK
     if d.done_size and d.done_size == size and memcmp(t.json.pool + d.done, data, size) == 0:
         x.flags |= OISP_X_TERMINAL
         return OISP_OK
@@ -1346,6 +1532,8 @@ cdef oisp_status decode_event(const oisp_dialects* table, oisp_exchange* x, oisp
     status = decode_document(t, w, d, &d.stream, data, size, bits)
     if d.inner_count:
         decode_inner_event(t, w, d, data)
+    elif status == OISP_OK:
+        learn(t, w, name, data, size)
     note_status(x, status, True, OISP_X_RESPONSE_BAD, OISP_X_RESPONSE_CUT)
     note_chunk(w)
     return status
@@ -1427,6 +1615,7 @@ cdef void decode_finish(const oisp_dialects* table, oisp_exchange* x, int status
         if w.streaming and d.flags & OISP_DIALECT_HAS_CHOICES and x.choices_count == 0:
             if not x.flags & (OISP_X_ERROR | OISP_X_RESPONSE_BAD) and status < 400:
                 add_choice(w, 0)
+    forget_shapes(w)             # they hold pieces of content
     sort_choices(x)
     if d != NULL:
         derive_finish(d, x)
@@ -1477,18 +1666,23 @@ cdef void exchange_reset(oisp_exchange* x) noexcept nogil:
     x.usage.prompt = x.usage.completion = x.usage.total = OISP_ABSENT
     x.usage.cached = x.usage.cache_write = x.usage.reasoning = OISP_ABSENT
     w.inner = 0
+    forget_shapes(w)
     w.chunk_choice = 0
     w.streaming = 0
 
 
 cdef void exchange_free(oisp_exchange* x) noexcept nogil:
     cdef work* w = <work*> x
+    cdef uint32_t i
     if x == NULL:
         return
     oisp_buffer_free(&x.arena)
     oisp_buffer_free(&w.scratch)
     oisp_buffer_free(&w.inner_text)
     oisp_buffer_free(&w.spare)
+    oisp_buffer_free(&w.sample)
+    for i in range(TEMPLATES):
+        template_free(&w.shapes[i].template)
     json_free(&w.json)
     free(x.messages)
     free(x.tools)
@@ -1717,10 +1911,13 @@ cdef class Decoder:
         number = dialects.index(dialect)
         if not number:
             raise ConfigError(key="dialect", expected=dialects.names, got=dialect)
+        if bounds.keys() - {"arena_bytes", "items", "json_depth", "learn"}:
+            raise TypeError(f"unknown bound: {', '.join(bounds)}")
         self.dialects, self.dialect = dialects, dialect
         self.x = exchange_new(&limits)
         if self.x == NULL:
             raise MemoryError
+        (<work*> self.x).never_learns = not bounds.get("learn", True)
         self.reset(model)
 
     def __dealloc__(self):
@@ -1747,10 +1944,19 @@ cdef class Decoder:
         n.size = len(name)
         return decode_event(self.dialects.table, self.x, n, &data[0] if data.shape[0] else NULL, data.shape[0])
 
+    @property
+    def fitted(self):
+        """Events that a learned template took, since the decoder was made."""
+        return (<work*> self.x).fitted
+
     def events(self, list pairs):
-        """Many (name, data) at once: for benchmarks."""
+        """Many (name, data) at once, the objects of Python left behind as early as can be: for benchmarks."""
+        cdef oisp_slice n
+        cdef bytes name, data
         for name, data in pairs:
-            self.event(data, name)
+            n.data = <const uint8_t*> <const char*> name
+            n.size = <uint32_t> len(name)
+            decode_event(self.dialects.table, self.x, n, <const uint8_t*> <const char*> data, len(data))
 
     def finish(self, int status=0):
         """The exchange as plain data."""

@@ -3,14 +3,9 @@
  * The pass of jsonscan.h. RFC 8259 grammar, one loop, an explicit stack: depth costs memory, never the C stack.
  */
 #include "oisp/jsonscan.h"
+#include "oisp/jsontext.h"
 #include <stdlib.h>
 #include <string.h>
-
-#define LIKELY(x) __builtin_expect(!!(x), 1)
-#define UNLIKELY(x) __builtin_expect(!!(x), 0)
-
-/* What the string scanner says besides the flags of a capture. */
-#define STRING_OPEN 0x100 /* the document ended before the closing quote */
 
 void oisp_json_init(oisp_json *j, const oisp_scan *scan, uint32_t depth_max, uint32_t captures_max) {
   memset(j, 0, sizeof *j);
@@ -27,164 +22,10 @@ void oisp_json_free(oisp_json *j) {
   j->count = j->capacity = j->frames_capacity = 0;
 }
 
-/* ---- strings ---- */
-
-/* Value of four hex digits, or -1. */
-static int hex4(const uint8_t *p) {
-  int v = 0;
-  for (int i = 0; i < 4; i++) {
-    uint8_t c = p[i];
-    if (c >= '0' && c <= '9')
-      v = v * 16 + (c - '0');
-    else if ((c | 32) >= 'a' && (c | 32) <= 'f')
-      v = v * 16 + ((c | 32) - 'a' + 10);
-    else
-      return -1;
-  }
-  return v;
-}
-
-/* Length of the UTF-8 sequence at p (RFC 3629), 0 if it is none, -1 if it is cut by `end`. For 0, *bad is the length of the
- * maximal subpart that one U+FFFD replaces (Unicode 15, 3.9). */
-static int utf8_sequence(const uint8_t *p, const uint8_t *end, int *bad) {
-  uint8_t c = p[0];
-  int size = c < 0xC2 ? 0 : c < 0xE0 ? 2 : c < 0xF0 ? 3 : c < 0xF5 ? 4 : 0;
-  *bad = 1;
-  if (size == 0)
-    return 0;
-  uint8_t low = c == 0xE0 ? 0xA0 : c == 0xF0 ? 0x90 : 0x80;
-  uint8_t high = c == 0xED ? 0x9F : c == 0xF4 ? 0x8F : 0xBF;
-  for (int i = 1; i < size; i++, low = 0x80, high = 0xBF) {
-    if (p + i == end)
-      return -1;
-    if (p[i] < low || p[i] > high) {
-      *bad = i;
-      return 0;
-    }
-  }
-  return size;
-}
-
-/* One escape at p (a backslash). Returns its length; 0 if it is cut by `end`. */
-static size_t escape(const uint8_t *start, const uint8_t *p, const uint8_t *end, int *flags) {
-  if (p + 1 >= end)
-    return 0;
-  switch (p[1]) {
-  case '"':
-  case '\\':
-  case '/':
-  case 'b':
-  case 'f':
-  case 'n':
-  case 'r':
-  case 't':
-    return 2;
-  case 'u':
-    break;
-  default: /* an unknown escape; what follows the backslash may be anything, also a byte that needs a look of its own */
-    *flags |= OISP_CAPTURE_DIRTY;
-    return p[1] < 0x20 || p[1] >= 0x80 ? 1 : 2;
-  }
-  if (end - p < 6) {
-    for (const uint8_t *q = p + 2; q < end; q++)
-      if (*q == '"') {
-        *flags |= OISP_CAPTURE_DIRTY;
-        return 2;
-      }
-    return 0;
-  }
-  int v = hex4(p + 2);
-  if (v < 0) {
-    *flags |= OISP_CAPTURE_DIRTY;
-    return 2;
-  }
-  if (LIKELY(v < 0xD800 || v > 0xDFFF))
-    return 6;
-  if (v >= 0xDC00) { /* a low surrogate without a high one before it */
-    *flags |= p == start ? OISP_CAPTURE_LOW : OISP_CAPTURE_DIRTY;
-    return 6;
-  }
-  if (end - p >= 12 && p[6] == '\\' && p[7] == 'u') {
-    int w = hex4(p + 8);
-    if (w >= 0xDC00 && w <= 0xDFFF)
-      return 12;
-  }
-  if (p + 6 == end) /* cannot be told yet */
-    return 0;
-  if (p[6] == '"') {
-    *flags |= OISP_CAPTURE_HIGH;
-    return 6;
-  }
-  if (end - p < 12 && memchr(p + 6, '"', (size_t)(end - p - 6)) == NULL)
-    return 0;
-  *flags |= OISP_CAPTURE_DIRTY;
-  return 6;
-}
-
-#define ONES 0x0101010101010101ULL
-#define HIGHS 0x8080808080808080ULL
-
-/* First of quote, backslash, < 0x20, >= 0x80 within the first 16 bytes by words, then by the table. */
-static inline const uint8_t *string_stop(const oisp_scan *scan, const uint8_t *p, const uint8_t *end) {
-  for (int i = 0; i < 3 && end - p >= 8; i++, p += 8) {
-    uint64_t w;
-    memcpy(&w, p, 8);
-    uint64_t quote = w ^ (ONES * '"');
-    uint64_t slash = w ^ (ONES * '\\');
-    uint64_t hit = (((quote - ONES) & ~quote) | ((slash - ONES) & ~slash) | ((w - ONES * 0x20) & ~w) | w) & HIGHS;
-    if (hit) {
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
-      return p + (__builtin_ctzll(hit) >> 3); /* the lowest hit is exact: borrows only run upwards */
-#else
-      break;
-#endif
-    }
-  }
-  return p + scan->find_string_stop(p, (size_t)(end - p));
-}
-
-/* From the byte after the opening quote to the closing one. When the document is cut: the last whole character. */
-static inline const uint8_t *string_end(const oisp_scan *scan, const uint8_t *p, const uint8_t *end, int *flags) {
-  const uint8_t *start = p;
-  int f = 0;
-  for (;;) {
-    p = string_stop(scan, p, end);
-    if (p >= end)
-      break;
-    uint8_t c = *p;
-    if (LIKELY(c == '"')) {
-      *flags = f;
-      return p;
-    }
-    if (c == '\\') {
-      f |= OISP_CAPTURE_ESCAPED;
-      size_t size = escape(start, p, end, &f);
-      if (size == 0)
-        break;
-      p += size;
-    } else if (c < 0x20) {
-      f |= OISP_CAPTURE_DIRTY;
-      p++;
-    } else {
-      int bad, size = 0;
-      while (p < end && *p >= 0x80 && (size = utf8_sequence(p, end, &bad)) > 0)
-        p += size;
-      if (p < end && size < 0)
-        break;
-      if (p < end && *p >= 0x80) {
-        f |= OISP_CAPTURE_DIRTY;
-        p += bad;
-      }
-    }
-  }
-  *flags = f | STRING_OPEN;
-  return p;
-}
-
 /* ---- captures ---- */
 
 static oisp_capture *capture_add(oisp_json *j) {
-  if (UNLIKELY(j->count == j->capacity)) {
+  if (OISP_UNLIKELY(j->count == j->capacity)) {
     uint32_t capacity = j->capacity ? j->capacity * 2 : 64;
     if (j->count >= j->captures_max)
       return NULL;
@@ -279,7 +120,7 @@ uint32_t oisp_json_tests(const oisp_json_table *t, uint32_t node, const uint8_t 
 /* A string is compared as what it means: escapes are resolved first. */
 static uint32_t string_tests(const oisp_json_table *t, uint32_t node, int flags, const uint8_t *p, size_t size) {
   uint8_t plain[SHORT_TEXT];
-  if (UNLIKELY(flags & OISP_CAPTURE_ESCAPED)) {
+  if (OISP_UNLIKELY(flags & OISP_CAPTURE_ESCAPED)) {
     size = size <= SHORT_TEXT ? oisp_json_unescape(plain, p, size) : 0;
     p = plain;
   }
@@ -311,7 +152,7 @@ static inline uint32_t key_node(oisp_json *j, const oisp_json_table *t, oisp_jso
   uint8_t plain[SHORT_TEXT];
   if (f->node == 0)
     return 0;
-  if (UNLIKELY(flags & OISP_CAPTURE_ESCAPED)) {
+  if (OISP_UNLIKELY(flags & OISP_CAPTURE_ESCAPED)) {
     if (size > SHORT_TEXT)
       return n->member;
     size = oisp_json_unescape(plain, p, size);
@@ -321,50 +162,13 @@ static inline uint32_t key_node(oisp_json *j, const oisp_json_table *t, oisp_jso
   if (e == NULL)
     return n->member;
   uint64_t bit = 1ULL << e->ordinal;
-  if (UNLIKELY(f->seen & bit))
+  if (OISP_UNLIKELY(f->seen & bit))
     forget(j, t, f, e->node);
   f->seen |= bit;
   return e->node;
 }
 
 /* ---- scalars ---- */
-
-static const uint8_t *digits(const uint8_t *p, const uint8_t *end) {
-  while (p < end && (uint8_t)(*p - '0') < 10)
-    p++;
-  return p;
-}
-
-/* RFC 8259, section 6. NULL: not a number. *cut: the document ends where it could still go on. */
-static const uint8_t *number_end(const uint8_t *p, const uint8_t *end, int *cut) {
-  *cut = 1;
-  if (*p == '-' && ++p == end)
-    return end;
-  if (*p == '0')
-    p++;
-  else if ((uint8_t)(*p - '1') < 9)
-    p = digits(p, end);
-  else
-    return NULL;
-  if (p < end && *p == '.') {
-    if (++p == end)
-      return end;
-    if ((uint8_t)(*p - '0') > 9)
-      return NULL;
-    p = digits(p, end);
-  }
-  if (p < end && (*p | 32) == 'e') {
-    if (++p < end && (*p == '+' || *p == '-'))
-      p++;
-    if (p == end)
-      return end;
-    if ((uint8_t)(*p - '0') > 9)
-      return NULL;
-    p = digits(p, end);
-  }
-  *cut = p == end;
-  return p;
-}
 
 /* true, false, null. NULL: none of them. */
 static const uint8_t *literal_end(const uint8_t *p, const uint8_t *end, int *kind, int *cut) {
@@ -396,7 +200,7 @@ typedef struct pass {
 /* 0: beyond the bounds. */
 static int frame_open(pass *s, uint32_t node, int object, const uint8_t *at, uint32_t bits) {
   oisp_json *j = s->j;
-  if (UNLIKELY(s->depth == j->frames_capacity)) {
+  if (OISP_UNLIKELY(s->depth == j->frames_capacity)) {
     uint32_t capacity = j->frames_capacity ? j->frames_capacity * 2 : 32;
     oisp_json_frame *grown = realloc(j->frames, (size_t)capacity * sizeof *grown);
     if (grown == NULL)
@@ -442,12 +246,19 @@ static void frame_close(pass *s, const uint8_t *p, int cut) {
   }
 }
 
+static void note_test(oisp_json *j, uint32_t at) {
+  if (j->tested_count < OISP_JSON_TESTED)
+    j->tested[j->tested_count] = at;
+  j->tested_count++;
+}
+
 /* A scalar of a node that somebody asked for. */
 static int scalar(pass *s, uint32_t node, int kind, int flags, const uint8_t *p, size_t size) {
   const oisp_json_node *n = s->t->nodes + node;
-  int cut = flags & STRING_OPEN;
+  int cut = flags & OISP_STRING_OPEN;
   if (n->test_count && !cut && s->depth) {
     oisp_json_frame *f = &s->j->frames[s->depth - 1];
+    note_test(s->j, (uint32_t)(p - s->data));
     f->bits |=
         kind == OISP_JSON_STRING ? string_tests(s->t, node, flags, p, size) : run_tests(s->t, node, kind, p, size);
   }
@@ -472,7 +283,7 @@ static oisp_status walk(pass *s, uint32_t node, const uint8_t **at, uint32_t bit
   enum step step = STEP_VALUE;
   for (;;) {
     p = blanks(p, end);
-    if (UNLIKELY(p == end)) {
+    if (OISP_UNLIKELY(p == end)) {
       *at = p;
       return step == STEP_AFTER && s->depth == 0 ? OISP_OK : OISP_MORE;
     }
@@ -481,26 +292,26 @@ static oisp_status walk(pass *s, uint32_t node, const uint8_t **at, uint32_t bit
     if (step == STEP_KEY) {
       int flags;
       oisp_json_frame *f = &j->frames[s->depth - 1];
-      if (UNLIKELY(c != '"'))
+      if (OISP_UNLIKELY(c != '"'))
         return OISP_BAD;
-      const uint8_t *q = string_end(j->scan, p + 1, end, &flags);
-      if (UNLIKELY(flags & STRING_OPEN))
+      const uint8_t *q = oisp_string_end(j->scan, p + 1, end, &flags);
+      if (OISP_UNLIKELY(flags & OISP_STRING_OPEN))
         return OISP_MORE;
-      if (UNLIKELY(flags & (OISP_CAPTURE_DIRTY | OISP_CAPTURE_HIGH | OISP_CAPTURE_LOW)))
+      if (OISP_UNLIKELY(flags & (OISP_CAPTURE_DIRTY | OISP_CAPTURE_HIGH | OISP_CAPTURE_LOW)))
         j->dirty++;
       node = key_node(j, s->t, f, flags, p + 1, (size_t)(q - p - 1));
       f->count++;
       p = blanks(q + 1, end);
-      if (UNLIKELY(p == end))
+      if (OISP_UNLIKELY(p == end))
         return OISP_MORE;
-      if (UNLIKELY(*p != ':'))
+      if (OISP_UNLIKELY(*p != ':'))
         return OISP_BAD;
       p++;
       step = STEP_VALUE;
       continue;
     }
     if (step == STEP_AFTER) {
-      if (UNLIKELY(s->depth == 0))
+      if (OISP_UNLIKELY(s->depth == 0))
         return OISP_BAD; /* something after the document */
       oisp_json_frame *f = &j->frames[s->depth - 1];
       p++;
@@ -510,7 +321,7 @@ static oisp_status walk(pass *s, uint32_t node, const uint8_t **at, uint32_t bit
           node = f->node ? s->t->nodes[f->node].element : 0;
           f->count++;
         }
-      } else if (LIKELY(c == (f->object ? '}' : ']')))
+      } else if (OISP_LIKELY(c == (f->object ? '}' : ']')))
         frame_close(s, p, 0);
       else
         return OISP_BAD;
@@ -519,12 +330,12 @@ static oisp_status walk(pass *s, uint32_t node, const uint8_t **at, uint32_t bit
     step = STEP_AFTER;
     if (c == '"') {
       int flags;
-      const uint8_t *q = string_end(j->scan, p + 1, end, &flags);
-      if (UNLIKELY(flags & (OISP_CAPTURE_DIRTY | OISP_CAPTURE_HIGH | OISP_CAPTURE_LOW)))
+      const uint8_t *q = oisp_string_end(j->scan, p + 1, end, &flags);
+      if (OISP_UNLIKELY(flags & (OISP_CAPTURE_DIRTY | OISP_CAPTURE_HIGH | OISP_CAPTURE_LOW)))
         j->dirty++;
       if (node && !scalar(s, node, OISP_JSON_STRING, flags, p + 1, (size_t)(q - p - 1)))
         return OISP_LIMIT;
-      if (UNLIKELY(flags & STRING_OPEN))
+      if (OISP_UNLIKELY(flags & OISP_STRING_OPEN))
         return OISP_MORE;
       p = q + 1;
     } else if (c == '{' || c == '[') {
@@ -546,10 +357,10 @@ static oisp_status walk(pass *s, uint32_t node, const uint8_t **at, uint32_t bit
     } else {
       int kind = OISP_JSON_NUMBER, cut;
       const uint8_t *q =
-          c == '-' || (uint8_t)(c - '0') < 10 ? number_end(p, end, &cut) : literal_end(p, end, &kind, &cut);
-      if (UNLIKELY(q == NULL))
+          c == '-' || (uint8_t)(c - '0') < 10 ? oisp_number_end(p, end, &cut) : literal_end(p, end, &kind, &cut);
+      if (OISP_UNLIKELY(q == NULL))
         return OISP_BAD;
-      if (UNLIKELY(cut && (s->depth || kind != OISP_JSON_NUMBER)))
+      if (OISP_UNLIKELY(cut && (s->depth || kind != OISP_JSON_NUMBER)))
         return OISP_MORE; /* half a number is no number */
       if (node && !scalar(s, node, kind, 0, p, (size_t)(q - p)))
         return OISP_LIMIT;
@@ -565,6 +376,7 @@ oisp_status oisp_json_scan(oisp_json *j, const oisp_json_table *t, uint32_t root
   j->count = 0;
   j->dirty = 0;
   j->used = 0;
+  j->tested_count = 0;
   if (size > UINT32_MAX)
     return OISP_LIMIT;
   if (size >= 3 && memcmp(p, "\xEF\xBB\xBF", 3) == 0)
@@ -588,17 +400,17 @@ static size_t escape_whole(const uint8_t *start, const uint8_t *p, const uint8_t
   *stays = 1;
   if (end - p >= 2 && p[1] != 'u') {
     int flags = 0;
-    size_t size = escape(start, p, end, &flags);
+    size_t size = oisp_escape(start, p, end, &flags);
     *stays = flags == 0;
     return size;
   }
-  int v = end - p >= 6 ? hex4(p + 2) : -1;
+  int v = end - p >= 6 ? oisp_hex4(p + 2) : -1;
   if (v < 0) {
     *stays = 0;
     return end - p >= 2 ? 2 : 1;
   }
   if (v >= 0xD800 && v <= 0xDBFF && end - p >= 12 && p[6] == '\\' && p[7] == 'u') {
-    int w = hex4(p + 8);
+    int w = oisp_hex4(p + 8);
     if (w >= 0xDC00 && w <= 0xDFFF)
       return 12;
   }
@@ -620,7 +432,7 @@ size_t oisp_json_clean(uint8_t *out, const uint8_t *data, size_t size, int keep)
     else if (*p < 0x20 || *p == '"')
       stays = 0;
     else if (*p >= 0x80) {
-      int length = utf8_sequence(p, end, &bad);
+      int length = oisp_utf8_sequence(p, end, &bad);
       stays = length > 0;
       step = length > 0 ? (size_t)length : length < 0 ? (size_t)(end - p) : (size_t)bad;
     }
@@ -679,13 +491,13 @@ static size_t put_utf8(uint8_t *out, uint32_t c) {
 
 /* \uXXXX at p, perhaps a pair. Returns how many bytes it takes. */
 static size_t unescape_unicode(uint8_t **out, const uint8_t *p, const uint8_t *end) {
-  int v = end - p >= 6 ? hex4(p + 2) : -1;
+  int v = end - p >= 6 ? oisp_hex4(p + 2) : -1;
   if (v < 0) {
     *out += put_replacement(*out);
     return end - p >= 3 ? 3 : (size_t)(end - p);
   }
   if (v >= 0xD800 && v <= 0xDBFF && end - p >= 12 && p[6] == '\\' && p[7] == 'u') {
-    int w = hex4(p + 8);
+    int w = oisp_hex4(p + 8);
     if (w >= 0xDC00 && w <= 0xDFFF) {
       *out += put_utf8(*out, 0x10000 + ((uint32_t)(v & 0x3FF) << 10 | (uint32_t)(w & 0x3FF)));
       return 12;

@@ -71,6 +71,24 @@ cdef extern from "oisp/jsonscan.h" nogil:
         uint32_t captures_max
         uint32_t dirty
         uint32_t used
+        const oisp_scan* scan
+        uint32_t tested_count
+        uint32_t tested[16]
+
+cdef extern from "oisp/template.h" nogil:
+    enum:
+        OISP_TEMPLATE_SLOTS
+    ctypedef struct oisp_template:
+        uint32_t slot_count
+    ctypedef struct oisp_span:
+        uint32_t at
+        uint32_t size
+        uint32_t flags
+    void oisp_template_wipe(oisp_template* t)
+
+cdef int template_learn(oisp_template* t, const oisp_scan* scan, const uint8_t* a, size_t a_size, const uint8_t* b, size_t b_size, const uint32_t* texts, uint32_t text_count, const uint32_t* fixed, uint32_t fixed_count) noexcept nogil
+cdef int template_match(const oisp_template* t, const oisp_scan* scan, const uint8_t* data, size_t size, oisp_span* out) noexcept nogil
+cdef void template_free(oisp_template* t) noexcept nogil
 
 cdef void json_init(oisp_json* j, uint32_t depth_max, uint32_t captures_max) noexcept nogil
 cdef void json_free(oisp_json* j) noexcept nogil

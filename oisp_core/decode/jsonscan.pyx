@@ -5,7 +5,7 @@ The pass itself is json_pass.c; this module hands it to other extensions. Not a 
 """
 from libc.stdint cimport uint8_t, uint32_t
 from oisp_core.simd.scan cimport scan_best
-from oisp_core.types cimport oisp_scan, oisp_status
+from oisp_core.types cimport oisp_buffer, oisp_buffer_free, oisp_scan, oisp_status
 
 cdef extern from "oisp/jsonscan.h" nogil:
     void oisp_json_init(oisp_json* j, const oisp_scan* scan, uint32_t depth_max, uint32_t captures_max)
@@ -15,6 +15,26 @@ cdef extern from "oisp/jsonscan.h" nogil:
     size_t oisp_json_clean(uint8_t* out, const uint8_t* data, size_t size, int keep)
     size_t oisp_json_clean_value(uint8_t* out, const uint8_t* data, size_t size)
     size_t oisp_json_unescape(uint8_t* out, const uint8_t* data, size_t size)
+
+
+cdef extern from "oisp/template.h" nogil:
+    ctypedef struct template_struct "oisp_template":
+        oisp_buffer literals
+    int oisp_template_learn(oisp_template* t, const oisp_scan* scan, const uint8_t* a, size_t a_size, const uint8_t* b, size_t b_size, const uint32_t* texts, uint32_t text_count, const uint32_t* fixed, uint32_t fixed_count)
+    int oisp_template_match(const oisp_template* t, const oisp_scan* scan, const uint8_t* data, size_t size, oisp_span* out)
+
+
+cdef int template_learn(oisp_template* t, const oisp_scan* scan, const uint8_t* a, size_t a_size, const uint8_t* b, size_t b_size, const uint32_t* texts, uint32_t text_count, const uint32_t* fixed, uint32_t fixed_count) noexcept nogil:
+    return oisp_template_learn(t, scan, a, a_size, b, b_size, texts, text_count, fixed, fixed_count)
+
+
+cdef int template_match(const oisp_template* t, const oisp_scan* scan, const uint8_t* data, size_t size, oisp_span* out) noexcept nogil:
+    return oisp_template_match(t, scan, data, size, out)
+
+
+cdef void template_free(oisp_template* t) noexcept nogil:
+    oisp_template_wipe(t)
+    oisp_buffer_free(&(<template_struct*> t).literals)
 
 
 cdef void json_init(oisp_json* j, uint32_t depth_max, uint32_t captures_max) noexcept nogil:

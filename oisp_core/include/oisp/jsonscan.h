@@ -118,6 +118,8 @@ typedef struct oisp_json_frame {
   uint32_t reserved;
 } oisp_json_frame;
 
+#define OISP_JSON_TESTED 16
+
 /* Reusable; zero-initialised by oisp_json_init. */
 typedef struct oisp_json {
   oisp_capture *captures;
@@ -129,6 +131,8 @@ typedef struct oisp_json {
   uint32_t dirty;        /* strings of this document that are not valid JSON text, captured or not */
   uint32_t used;         /* bytes read */
   const oisp_scan *scan;
+  uint32_t tested_count;  /* values that selectors looked at; of these the first are kept: */
+  uint32_t tested[OISP_JSON_TESTED]; /* where they stand */
 } oisp_json;
 
 void oisp_json_init(oisp_json *j, const oisp_scan *scan, uint32_t depth_max, uint32_t captures_max);

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * See template.h.
+ */
+#include "oisp/template.h"
+#include "oisp/jsontext.h"
+
+#define TOKENS 64
+
+typedef struct token {
+  uint32_t at, size;
+  uint8_t kind;
+} token;
+
+static int token_add(token *out, int count, size_t at, size_t size, int kind) {
+  if (count < 0 || count == TOKENS)
+    return -1;
+  out[count] = (token){(uint32_t)at, (uint32_t)size, (uint8_t)kind};
+  return count + 1;
+}
+
+/* Where the blanks before the last brace begin. */
+static size_t tail_blanks(const uint8_t *data, size_t size) {
+  size_t at = size - 1;
+  while (at && (data[at - 1] == ' ' || data[at - 1] == '\n' || data[at - 1] == '\r' || data[at - 1] == '\t'))
+    at--;
+  return at;
+}
+
+/* Values of a valid document that may change: strings that are no keys, numbers, the blanks at the end. -1: too many. */
+static int tokenize(const oisp_scan *scan, const uint8_t *data, size_t size, token *out) {
+  const uint8_t *p = data, *end = data + size;
+  int count = 0;
+  if (size < 2 || data[0] != '{' || data[size - 1] != '}')
+    return -1;
+  size_t tail = tail_blanks(data, size);
+  while (p < data + tail && count >= 0) {
+    int flags;
+    if (*p == '"') {
+      const uint8_t *q = oisp_string_end(scan, p + 1, end, &flags);
+      const uint8_t *after = q + 1;
+      while (after < end && (*after == ' ' || *after == '\n' || *after == '\r' || *after == '\t'))
+        after++;
+      if (after < end && *after != ':')
+        count = token_add(out, count, (size_t)(p + 1 - data), (size_t)(q - p - 1), OISP_TEMPLATE_STRING);
+      p = q + 1;
+    } else if (*p == '-' || (uint8_t)(*p - '0') < 10) {
+      const uint8_t *q = oisp_number_end(p, end, &flags);
+      if (q == NULL)
+        return -1;
+      count = token_add(out, count, (size_t)(p - data), (size_t)(q - p), OISP_TEMPLATE_NUMBER);
+      p = q;
+    } else
+      p++;
+  }
+  return token_add(out, count, tail, size - 1 - tail, OISP_TEMPLATE_BLANKS);
+}
+
+static int find_offset(const uint32_t *list, uint32_t count, uint32_t at) {
+  for (uint32_t i = 0; i < count; i++)
+    if (list[i] == at)
+      return (int)i;
+  return -1;
+}
+
+int oisp_template_learn(oisp_template *t, const oisp_scan *scan, const uint8_t *a, size_t a_size, const uint8_t *b,
+                        size_t b_size, const uint32_t *texts, uint32_t text_count, const uint32_t *fixed,
+                        uint32_t fixed_count) {
+  token one[TOKENS], two[TOKENS];
+  uint32_t from_a = 0, from_b = 0, literal_from = 0, found = 0;
+  int count = tokenize(scan, b, b_size, two);
+  oisp_template_wipe(t);
+  if (count < 0 || tokenize(scan, a, a_size, one) != count)
+    return 0;
+  for (int i = 0; i < count; i++) {
+    const token *x = one + i, *y = two + i;
+    if (x->kind != y->kind || x->at - from_a != y->at - from_b || memcmp(a + from_a, b + from_b, y->at - from_b) != 0)
+      return 0;
+    int text = y->kind == OISP_TEMPLATE_STRING ? find_offset(texts, text_count, y->at) : -1;
+    int differs = x->size != y->size || memcmp(a + x->at, b + y->at, y->size) != 0;
+    from_a = x->at + x->size;
+    from_b = y->at + y->size;
+    if (text < 0 && !differs)
+      continue; /* stays part of the literal */
+    if (t->slot_count == OISP_TEMPLATE_SLOTS || (text < 0 && find_offset(fixed, fixed_count, y->at) >= 0))
+      return 0;
+    t->slots[t->slot_count++] = (oisp_template_slot){y->at - literal_from, text < 0 ? y->kind : OISP_TEMPLATE_TEXT,
+                                                     y->size != 0, (uint16_t)(text < 0 ? 0 : text)};
+    if (!oisp_buffer_append(&t->literals, b + literal_from, y->at - literal_from))
+      return 0;
+    literal_from = from_b;
+    found += text >= 0;
+  }
+  t->tail = (uint32_t)b_size - literal_from;
+  if (found != text_count || a_size - from_a != b_size - from_b ||
+      !oisp_buffer_append(&t->literals, b + literal_from, t->tail)) {
+    oisp_template_wipe(t);
+    return 0;
+  }
+  return 1;
+}
+
+int oisp_template_match(const oisp_template *t, const oisp_scan *scan, const uint8_t *data, size_t size,
+                        oisp_span *out) {
+  const uint8_t *p = data, *end = data + size, *literal = t->literals.data;
+  for (uint32_t i = 0; i < t->slot_count; i++) {
+    const oisp_template_slot *s = &t->slots[i];
+    if ((size_t)(end - p) < s->literal || memcmp(p, literal, s->literal) != 0)
+      return 0;
+    p += s->literal;
+    literal += s->literal;
+    int flags = 0;
+    const uint8_t *q = p;
+    if (s->kind <= OISP_TEMPLATE_STRING) {
+      q = oisp_string_end(scan, p, end, &flags);
+      if (flags & ~OISP_CAPTURE_ESCAPED)
+        return 0;
+      if (s->kind == OISP_TEMPLATE_TEXT) {
+        if ((q != p) != s->filled)
+          return 0;
+        out[s->target] = (oisp_span){(uint32_t)(p - data), (uint32_t)(q - p), (uint32_t)flags};
+      }
+    } else if (s->kind == OISP_TEMPLATE_NUMBER) {
+      if (p == end || (*p != '-' && (uint8_t)(*p - '0') > 9) || (q = oisp_number_end(p, end, &flags)) == NULL || flags)
+        return 0;
+    } else
+      while (q < end && (*q == ' ' || *q == '\n' || *q == '\r' || *q == '\t'))
+        q++;
+    p = q;
+  }
+  return (size_t)(end - p) == t->tail && memcmp(p, literal, t->tail) == 0;
+}
