@@ -9,6 +9,15 @@ from typing import Any
 
 Event = dict[str, Any]
 
+# Words that the contract has no role for: what they are, while the wire's word stands in ext.oisp.raw.
+ROLES = {
+    "developer": "system",
+    "model": "assistant",
+    "chatbot": "assistant",
+    "ai": "assistant",
+    "function_call": "assistant",
+    "function_call_output": "tool",
+}
 CONTRACT_ROLES = {"system", "user", "assistant", "tool", "function"}
 
 
@@ -48,8 +57,7 @@ def usage_of(truth: dict[str, Any]) -> dict[str, Any]:
 
 def request_pairs(event: Event, truth: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
     data = event["data"]
-    # The contract has no developer: it is a system message, and the wire's word stands in ext.oisp.raw.
-    roles = ["system" if r == "developer" else r for r in truth.get("roles", [])]
+    roles = [ROLES.get(r, r) for r in truth.get("roles", [])]
     roles = [r for r in roles if r in CONTRACT_ROLES]
     return {
         "provider": (data.get("provider", {}).get("name"), truth.get("provider")),
