@@ -524,7 +524,7 @@ cdef void put_capture(const view* v, oisp_text* t, const oisp_slot_leaf* leaf, c
         put_json(v.w, t, data, c.size, False)
 
 
-# All captures of a text slot, in the order of the document.
+# All captures of a text slot, in the order of the document. Pieces of a stream stay open for the next one.
 cdef void fill_text(const view* v, oisp_text* t, uint16_t record, int slot, const picks* k, uint32_t low, uint32_t high) noexcept nogil:
     cdef const oisp_slot_leaf* leaf
     cdef uint32_t i
@@ -536,10 +536,18 @@ cdef void fill_text(const view* v, oisp_text* t, uint16_t record, int slot, cons
         return
     if leaf.op == OISP_OP_COLLECT:
         collect_numbers(v, t, record, slot, k, low)
-        return
-    if leaf.op != OISP_OP_APPEND:
+    elif leaf.op != OISP_OP_APPEND:
         put_capture(v, t, leaf, v.caps + i)
-        return
+    else:
+        append_captures(v, t, record, slot, k, low)
+        if v.w.streaming == 2:
+            return
+    text_seal(v.w, t)
+
+
+cdef void append_captures(const view* v, oisp_text* t, uint16_t record, int slot, const picks* k, uint32_t low) noexcept nogil:
+    cdef const oisp_slot_leaf* leaf
+    cdef uint32_t i
     for i in range(low, k.at[slot]):
         if v.caps[i].alive:
             leaf = leaf_of(v, v.caps + i, record, slot, k)
@@ -885,7 +893,6 @@ cdef void fill_message(const view* v, uint16_t record, const picks* k, uint32_t 
             m.raw = 1
             fill_text(v, &m.raw_role, record, OISP_SLOT_ROLE, k, low, high)
     fill_text(v, &m.content, record, OISP_SLOT_CONTENT, k, low, high)
-    text_seal(v.w, &m.content)
     if m.content.flags & OISP_TEXT_TRUNCATED:
         m.flags |= OISP_PART_PARTIAL
     fill_text(v, &m.call_id, record, OISP_SLOT_CALL_ID, k, low, high)
@@ -924,7 +931,6 @@ cdef void fill_tool(const view* v, uint16_t record, const picks* k, uint32_t low
     fill_text(v, &tool.name, record, OISP_SLOT_NAME, k, low, high)
     put_constant(v, &tool.name, r.name)
     fill_text(v, &tool.description, record, OISP_SLOT_DESCRIPTION, k, low, high)
-    text_seal(v.w, &tool.description)
     fill_text(v, &tool.raw_type, record, OISP_SLOT_TYPE, k, low, high)
     put_constant(v, &tool.raw_type, r.type)
     tool.type = <uint8_t> fill_word(v, record, OISP_SLOT_TYPE, k)
@@ -1001,9 +1007,9 @@ cdef void fill_call(const view* v, uint16_t record, const picks* k, uint32_t low
     sinks = v.w.sink_count
     v.w.item = <uint32_t> (call - v.w.x.calls)
     fill_text(v, &call.arguments, record, OISP_SLOT_ARGUMENTS, k, low, high)
-    if v.w.streaming != 2:
-        text_seal(v.w, &call.arguments)
-    elif fresh or slot_has_text(v, k, OISP_SLOT_ID) or (v.w.sink_count > sinks and slot_has_text(v, k, OISP_SLOT_ARGUMENTS)):
+    if v.w.streaming == 2 and (fresh or slot_has_text(v, k, OISP_SLOT_ID) or (
+        v.w.sink_count > sinks and slot_has_text(v, k, OISP_SLOT_ARGUMENTS)
+    )):
         v.w.x.chunk_call = <uint32_t> (call - v.w.x.calls) + 1
         v.w.arguments_start = before
         v.w.x.first_content = 1
@@ -1023,7 +1029,6 @@ cdef void fill_answer(const view* v, uint16_t record, const picks* k, uint32_t l
     fill_text(v, &a.call_id, record, OISP_SLOT_CALL_ID, k, low, high)
     fill_text(v, &a.name, record, OISP_SLOT_NAME, k, low, high)
     fill_text(v, &a.content, record, OISP_SLOT_CONTENT, k, low, high)
-    text_seal(v.w, &a.content)
     a.success = -1
     if present(k, OISP_SLOT_SUCCESS):
         a.success = <int8_t> (0 if fill_word(v, record, OISP_SLOT_SUCCESS, k) == 0 else 1)
@@ -1129,7 +1134,6 @@ cdef void fill_error(const view* v, uint16_t record, const picks* k, uint32_t hi
     fill_text(v, &x.error_type, record, OISP_SLOT_ERROR_TYPE, k, 0, high)
     fill_text(v, &x.error_message, record, OISP_SLOT_ERROR_MESSAGE, k, 0, high)
     fill_text(v, &x.error_code, record, OISP_SLOT_ERROR_CODE, k, 0, high)
-    text_seal(v.w, &x.error_message)
 
 
 # What a document says of the whole answer.
@@ -1216,7 +1220,6 @@ cdef void system_part(work* w) noexcept nogil:
     cdef oisp_message_part* m
     cdef uint32_t i
     if x.system.form != OISP_TEXT_NONE and x.system.size:
-        text_seal(w, &x.system)
         x.flags |= OISP_X_SYSTEM
         m = add_message(w)
         if m == NULL:

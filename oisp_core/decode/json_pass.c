@@ -38,12 +38,25 @@ static oisp_capture *capture_add(oisp_json *j) {
   return &j->captures[j->count++];
 }
 
-static uint32_t leaves_of_kind(const oisp_json_table *t, const oisp_json_node *n, int kind) {
-  uint32_t alive = 0;
+static int has_condition_on(const oisp_json_table *t, const oisp_json_leaf *leaf, uint32_t node) {
+  for (int k = 0; k < leaf->cond_count; k++)
+    if (t->conds[leaf->conds + (uint32_t)k].node == node)
+      return 1;
+  return 0;
+}
+
+/* What is no object fulfils no selector, not even that something is absent. */
+static uint32_t leaves_of_kind(const oisp_json_table *t, uint32_t node, int kind) {
+  const oisp_json_node *n = t->nodes + node;
   const oisp_json_leaf *leaf = t->leaves + n->leaves;
+  uint32_t alive = 0;
   for (int i = 0; i < n->leaf_count; i++)
     if (leaf[i].kinds >> kind & 1)
       alive |= 1u << i;
+  if (OISP_UNLIKELY(n->selects && kind != OISP_JSON_OBJECT))
+    for (int i = 0; i < n->leaf_count; i++)
+      if (has_condition_on(t, leaf + i, node))
+        alive &= ~(1u << i);
   return alive;
 }
 
@@ -53,7 +66,7 @@ static int emit(oisp_json *j, const oisp_json_table *t, uint32_t node, int kind,
   if (c == NULL)
     return 0;
   c->node = node;
-  c->alive = leaves_of_kind(t, t->nodes + node, kind);
+  c->alive = leaves_of_kind(t, node, kind);
   c->at = (uint32_t)at;
   c->size = (uint32_t)size;
   c->next = j->count;
@@ -82,7 +95,8 @@ static void select_captures(oisp_json *j, const oisp_json_table *t, const oisp_j
       int bit = __builtin_ctz(left);
       const oisp_json_cond *cond = t->conds + leaf[bit].conds;
       for (int k = 0; k < leaf[bit].cond_count; k++)
-        if (cond[k].node == f->node && ((f->bits & cond[k].all) != cond[k].all || (f->bits & cond[k].none) != 0))
+        if (cond[k].node == f->node &&
+            (!f->object || (f->bits & cond[k].all) != cond[k].all || (f->bits & cond[k].none) != 0))
           c->alive &= ~(1u << bit);
     }
   }

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ NAMES = (
 )
 DIALECTS: Dialects = load_dialects(FOLDER)
 TWINS = {name: twin.Dialect(FOLDER, name) for name in NAMES}
-CALM = settings(deadline=None, max_examples=60, suppress_health_check=list(HealthCheck))
+CALM = settings(deadline=None, max_examples=40, suppress_health_check=list(HealthCheck))
 
 
 # --- documents: mostly the words of the dialect, in any shape ---------------------------------------------------------
@@ -75,6 +76,7 @@ ODD_TEXT = st.sampled_from(
 NUMBERS = st.sampled_from(["0", "7", "-1", "7.0", "1.5", "1e3", "12345678901234567890", "1E400"]).map(Raw)
 
 
+@cache
 def documents(name: str, section: str) -> st.SearchStrategy[str]:
     words = sorted(words_of(twin.Dialect(FOLDER, name).doc[section]))
     keys = st.sampled_from(words)
