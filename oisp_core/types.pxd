@@ -325,6 +325,65 @@ cdef extern from "oisp/confidence.h" nogil:
         uint8_t loss_undetectable
 
 
+cdef extern from "oisp/models.h" nogil:
+    ctypedef struct oisp_price:
+        uint32_t service
+        uint32_t above
+        double usd[8]
+    ctypedef struct oisp_cell:
+        const char* data
+        uint32_t size
+    ctypedef struct oisp_model:
+        oisp_cell provider
+        oisp_cell id
+        oisp_cell aliases
+        oisp_cell family
+        oisp_cell name
+        oisp_cell mode
+        oisp_cell modalities
+        oisp_cell retires
+        oisp_cell source
+        uint32_t context
+        uint32_t output
+        uint32_t capabilities
+        uint32_t price
+        uint32_t prices
+    ctypedef struct oisp_models:
+        oisp_model* model
+        oisp_price* price
+        uint32_t count
+    ctypedef struct oisp_model_match:
+        const oisp_model* model
+        int priced
+    ctypedef struct oisp_tokens_used:
+        int64_t prompt
+        int64_t completion
+        int64_t cached
+        int64_t cache_write
+        int64_t cache_write_1h
+        int64_t reasoning
+    ctypedef struct oisp_cost:
+        double input
+        double output
+    enum:
+        OISP_MODEL_VISION
+        OISP_MODEL_FUNCTION_CALLING
+        OISP_MODEL_STREAMING
+        OISP_MODEL_JSON_MODE
+        OISP_MODEL_SYSTEM_MESSAGES
+        OISP_MODEL_REASONING
+        OISP_MODEL_WEB_SEARCH
+        OISP_MODEL_CODE_EXECUTION
+    oisp_models* oisp_models_read(const char* text, size_t size, uint32_t* bad_line)
+    void oisp_models_free(oisp_models* m)
+    oisp_model_match oisp_models_find(const oisp_models* m, const char* provider, size_t provider_size,
+                                      const uint8_t* name, size_t name_size)
+    int oisp_model_cost(const oisp_models* m, const oisp_model* model, int service, const oisp_tokens_used* used,
+                        oisp_cost* cost)
+    int oisp_service_of(const uint8_t* word, size_t size)
+    int oisp_usage_has_audio(const uint8_t* json, size_t size)
+
+
 cdef extern from "oisp/encode.h" nogil:
     ctypedef struct oisp_ulid:
         char text[26]
@@ -343,6 +402,7 @@ cdef extern from "oisp/encode.h" nogil:
         uint64_t id_last_ms
         uint8_t id_last[10]
         oisp_buffer scratch
+        const oisp_models* models
     ctypedef struct oisp_facts:
         uint64_t ts_ns
         oisp_ulid event_id

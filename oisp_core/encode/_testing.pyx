@@ -10,6 +10,7 @@ import json
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
+from oisp_core.encode.models cimport Models
 from oisp_core.encode.writer cimport (
     encode_chunk, encode_embedding, encode_request, encode_response, encode_tool_call, encode_tool_result,
     writer_context, writer_free, writer_hash_key, writer_init, writer_seed, writer_ulid)
@@ -333,11 +334,15 @@ cdef class Facts:
 
 cdef class Writer:
     cdef oisp_writer w
+    cdef Models models
 
-    def __cinit__(self, int policy=0, *, bytes hash_key=None, seed=(0, 0)):
+    def __cinit__(self, int policy=0, *, bytes hash_key=None, seed=(0, 0), Models models=None):
         if not writer_init(&self.w, policy, 1 << 20):
             raise ValueError("policy: 0, 1 or 2")
         writer_seed(&self.w, seed[0], seed[1], True)
+        if models is not None:
+            self.models = models
+            self.w.models = models.table
         if hash_key is not None:
             writer_hash_key(&self.w, <const unsigned char*> <const char*> hash_key, len(hash_key))
 

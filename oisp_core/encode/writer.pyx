@@ -11,14 +11,17 @@ Not here: what an event is (decode/), when it is emitted and with which ids (the
 from libc.stdint cimport UINT32_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset, strlen
 from oisp_core.types cimport (
-    OISP_KIND_CHAT, OISP_KIND_COMPLETION, OISP_KIND_UNKNOWN, OISP_LIMIT, OISP_OK, OISP_PART_SYSTEM, OISP_POLICY_FULL,
-    OISP_POLICY_METADATA, OISP_POLICY_REDACTED,
-    OISP_TEXT_JSON, OISP_TEXT_NONE, OISP_TEXT_PLAIN, OISP_TEXT_REWRITTEN, OISP_TEXT_STRING, OISP_TEXT_TRUNCATED,
-    OISP_X_CACHED_ANSWER, OISP_X_LIMIT, OISP_X_REQUEST_BAD, OISP_X_RESPONSE_BAD, OISP_X_REWRITTEN,
-    OISP_X_STREAM_ASKED, OISP_X_STREAM_NOT_ASKED, OISP_X_SYSTEM,
-    oisp_buffer, oisp_buffer_free, oisp_buffer_wipe, oisp_call, oisp_choice, oisp_confidence, oisp_exchange, oisp_facts,
-    oisp_message_part, oisp_slice, oisp_status, oisp_text, oisp_text_data, oisp_tool_answer, oisp_tool_def, oisp_ulid,
-    oisp_usage, oisp_verdict, oisp_wipe, oisp_writer)
+    OISP_KIND_CHAT, OISP_KIND_COMPLETION, OISP_KIND_UNKNOWN, OISP_LIMIT, OISP_MODEL_CODE_EXECUTION,
+    OISP_MODEL_FUNCTION_CALLING, OISP_MODEL_JSON_MODE, OISP_MODEL_REASONING, OISP_MODEL_STREAMING,
+    OISP_MODEL_SYSTEM_MESSAGES, OISP_MODEL_VISION, OISP_MODEL_WEB_SEARCH, OISP_OK, OISP_PART_SYSTEM,
+    OISP_POLICY_FULL, OISP_POLICY_METADATA, OISP_POLICY_REDACTED, OISP_TEXT_JSON, OISP_TEXT_NONE, OISP_TEXT_PLAIN,
+    OISP_TEXT_REWRITTEN, OISP_TEXT_STRING, OISP_TEXT_TRUNCATED, OISP_X_CACHED_ANSWER, OISP_X_LIMIT,
+    OISP_X_REQUEST_BAD, OISP_X_RESPONSE_BAD, OISP_X_REWRITTEN, OISP_X_STREAM_ASKED, OISP_X_STREAM_NOT_ASKED,
+    OISP_X_SYSTEM, oisp_buffer, oisp_buffer_free, oisp_buffer_wipe, oisp_call, oisp_choice, oisp_confidence,
+    oisp_cost, oisp_exchange, oisp_facts, oisp_message_part, oisp_model, oisp_model_cost, oisp_model_match,
+    oisp_models_find, oisp_service_of, oisp_slice, oisp_status, oisp_text, oisp_text_data, oisp_tokens_used,
+    oisp_tool_answer, oisp_tool_def, oisp_ulid, oisp_usage, oisp_usage_has_audio, oisp_verdict, oisp_wipe,
+    oisp_writer)
 
 
 cdef extern from "oisp/exchange.h" nogil:
@@ -55,6 +58,7 @@ cdef extern from "oisp/confidence.h" nogil:
     const uint64_t MISSING_MESSAGES "OISP_MISSING_BIT(MESSAGES)"
     const uint64_t MISSING_MODEL "OISP_MISSING_BIT(MODEL)"
     const uint64_t MISSING_PARENT "OISP_MISSING_BIT(PARENT)"
+    const uint64_t MISSING_PRICE "OISP_MISSING_BIT(PRICE)"
     const uint64_t MISSING_PROVIDER "OISP_MISSING_BIT(PROVIDER)"
     const uint64_t MISSING_REASONING "OISP_MISSING_BIT(REASONING)"
     const uint64_t MISSING_STOP "OISP_MISSING_BIT(STOP)"
@@ -143,6 +147,7 @@ cdef extern from "oisp/line.h" nogil:
     void line_unsigned(oisp_line* to, uint64_t v)
     void line_integer(oisp_line* to, int64_t v)
     void line_word(oisp_line* to, const char* word)
+    void line_money(oisp_line* to, double usd)
     void line_must(oisp_line* to, int done)
     void line_time(oisp_line* to, uint64_t ns)
     const char* oisp_word_provider(unsigned v)
@@ -612,12 +617,11 @@ cdef int hex_value(uint8_t c) noexcept nogil:
     return -1
 
 
-cdef void put_decoded(oisp_line* to, const oisp_slice* s) noexcept nogil:
-    """A stretch of a request target, percent-decoded: Bedrock's model ids come as `...-v1%3A0`."""
+cdef uint32_t percent_decode(const oisp_slice* s, uint8_t* plain, uint32_t room) noexcept nogil:
+    """A stretch of a request target: Bedrock's model ids come as `...-v1%3A0`."""
     cdef uint32_t i = 0, n = 0
     cdef int high, low
-    cdef uint8_t plain[512]
-    while i < s.size and n < sizeof(plain):
+    while i < s.size and n < room:
         plain[n] = s.data[i]
         if s.data[i] == c"%" and i + 2 < s.size:
             high = hex_value(s.data[i + 1])
@@ -627,22 +631,83 @@ cdef void put_decoded(oisp_line* to, const oisp_slice* s) noexcept nogil:
                 i += 2
         n += 1
         i += 1
-    line_put(to, b'"')
-    line_must(to, oisp_put_plain(&to.w.out, plain, n))
-    line_put(to, b'"')
+    return n
+
+
+cdef oisp_model_match known_model(oisp_line* to, const oisp_text* named, const oisp_slice* of_path) noexcept nogil:
+    """What is publicly known of the model that a text names, or else the path."""
+    cdef oisp_model_match none
+    cdef const uint8_t* name
+    cdef uint32_t size
+    cdef uint8_t plain[512]
+    none.model = NULL
+    none.priced = 0
+    if to.w.models == NULL:
+        return none
+    if present(to, named):
+        name = text_data(to, named)
+        size = named.size
+        is_json_string(&name, &size, named.form)
+    elif of_path != NULL:
+        size = percent_decode(of_path, plain, sizeof(plain))
+        name = plain
+    else:
+        return none
+    return oisp_models_find(to.w.models, <const char*> to.f.provider_id.data, to.f.provider_id.size, name, size)
+
+
+cdef void capability(oisp_line* to, const char* key, uint32_t has) noexcept nogil:
+    if has:
+        line_key(to, key)
+        line_put(to, b"true")
+
+
+cdef void put_capabilities(oisp_line* to, uint32_t has) noexcept nogil:
+    """Only what the registry says it can: that it says nothing is no denial."""
+    if has == 0:
+        return
+    line_key(to, b'"capabilities":{')
+    capability(to, b'"vision":', has & OISP_MODEL_VISION)
+    capability(to, b'"function_calling":', has & OISP_MODEL_FUNCTION_CALLING)
+    capability(to, b'"streaming":', has & OISP_MODEL_STREAMING)
+    capability(to, b'"json_mode":', has & OISP_MODEL_JSON_MODE)
+    capability(to, b'"system_messages":', has & OISP_MODEL_SYSTEM_MESSAGES)
+    capability(to, b'"reasoning":', has & OISP_MODEL_REASONING)
+    capability(to, b'"web_search":', has & OISP_MODEL_WEB_SEARCH)
+    capability(to, b'"code_execution":', has & OISP_MODEL_CODE_EXECUTION)
+    line_put(to, b"}")
+
+
+cdef void put_model_facts(oisp_line* to, const oisp_model* model, bint of_request) noexcept nogil:
+    if model == NULL:
+        return
+    if model.family.size:
+        line_key(to, b'"family":"')
+        line_must(to, oisp_put_plain(&to.w.out, <const uint8_t*> model.family.data, model.family.size))
+        line_put(to, b'"')
+    if of_request:
+        put_capabilities(to, model.capabilities)
+    integer_member(to, b'"context_window":', model.context if model.context else ABSENT)
+    integer_member(to, b'"max_output_tokens":', model.output if model.output else ABSENT)
 
 
 cdef void put_model(oisp_line* to, const oisp_text* named) noexcept nogil:
     cdef const oisp_verdict* v = to.f.verdict
+    cdef const oisp_slice* of_path = NULL
+    cdef bint of_request = named == &to.x.model_requested
+    cdef uint8_t plain[512]
     if present(to, named):
         line_key(to, b'"model":{"id":')
         put_string(to, named)
-    elif named == &to.x.model_requested and v != NULL and v.model.size:
-        line_key(to, b'"model":{"id":')
-        put_decoded(to, &v.model)
+    elif of_request and v != NULL and v.model.size:
+        of_path = &v.model
+        line_key(to, b'"model":{"id":"')
+        line_must(to, oisp_put_plain(&to.w.out, plain, percent_decode(of_path, plain, sizeof(plain))))
+        line_put(to, b'"')
     else:
         to.missing |= MISSING_MODEL
         return
+    put_model_facts(to, known_model(to, named, of_path).model, of_request)
     line_put(to, b"}")
 
 
@@ -1200,6 +1265,45 @@ cdef bint has_usage(oisp_line* to) noexcept nogil:
             or u.reasoning != ABSENT)
 
 
+cdef bint cost_of(oisp_line* to, oisp_cost* cost) noexcept nogil:
+    """By the model that answered, else the one that was asked for; at the service tier that the answer names."""
+    cdef const oisp_exchange* x = to.x
+    cdef const oisp_text* named = &x.model_answered if present(to, &x.model_answered) else &x.model_requested
+    cdef const oisp_verdict* v = to.f.verdict
+    cdef oisp_model_match match = known_model(to, named, &v.model if v != NULL else NULL)
+    cdef oisp_tokens_used used
+    cdef const uint8_t* tier = text_data(to, &x.service_tier)
+    cdef uint32_t size = x.service_tier.size if present(to, &x.service_tier) else 0
+    if match.model == NULL or not match.priced:
+        return False
+    if present(to, &x.usage.raw) and oisp_usage_has_audio(text_data(to, &x.usage.raw), x.usage.raw.size):
+        return False
+    is_json_string(&tier, &size, x.service_tier.form)
+    used.prompt = x.usage.prompt
+    used.completion = x.usage.completion
+    used.cached = x.usage.cached
+    used.cache_write = x.usage.cache_write
+    used.cache_write_1h = ABSENT
+    used.reasoning = x.usage.reasoning
+    return oisp_model_cost(to.w.models, match.model, oisp_service_of(tier, size), &used, cost) != 0
+
+
+cdef void put_cost(oisp_line* to) noexcept nogil:
+    """A price that is not known gives no cost, and is said: never 0."""
+    cdef oisp_cost cost
+    if to.w.models == NULL:
+        return
+    if not cost_of(to, &cost):
+        to.missing |= MISSING_PRICE
+        return
+    line_key(to, b'"input_cost_usd":')
+    line_money(to, cost.input)
+    line_key(to, b'"output_cost_usd":')
+    line_money(to, cost.output)
+    line_key(to, b'"total_cost_usd":')
+    line_money(to, cost.input + cost.output)
+
+
 cdef void put_usage(oisp_line* to) noexcept nogil:
     cdef const oisp_usage* u = &to.x.usage
     if not has_usage(to):
@@ -1210,6 +1314,7 @@ cdef void put_usage(oisp_line* to) noexcept nogil:
     integer_member(to, b'"total_tokens":', u.total)
     integer_member(to, b'"cached_tokens":', u.cached)
     integer_member(to, b'"reasoning_tokens":', u.reasoning)
+    put_cost(to)
     line_put(to, b"}")
 
 

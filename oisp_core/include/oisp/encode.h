@@ -8,6 +8,7 @@
 #include "buffer.h"
 #include "confidence.h"
 #include "exchange.h"
+#include "models.h"
 #include "verdict.h"
 #include <stdint.h>
 
@@ -31,6 +32,7 @@ typedef struct oisp_writer {
   uint8_t id_last[10];
   uint8_t pad[6];
   oisp_buffer scratch;
+  const oisp_models *models; /* borrowed; NULL: nothing is known of models, and no cost is given */
 } oisp_writer;
 
 /* What the engine knows of one event. Slices live until the call returns. */

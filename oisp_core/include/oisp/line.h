@@ -71,6 +71,22 @@ static inline void line_integer(oisp_line *l, int64_t v) {
   line_unsigned(l, v < 0 ? 0 - (uint64_t)v : (uint64_t)v);
 }
 
+/* US dollars, to a millionth of a millionth: fixed point, since a locale must not have a say in it. */
+static inline void line_money(oisp_line *l, double usd) {
+  uint64_t pico = (uint64_t)(usd * 1e12 + 0.5), whole = pico / 1000000000000u, rest = pico % 1000000000000u;
+  char digits[12];
+  int size = 12;
+  line_unsigned(l, whole);
+  for (int i = 11; i >= 0; i--, rest /= 10)
+    digits[i] = (char)('0' + rest % 10);
+  while (size && digits[size - 1] == '0')
+    size--;
+  if (size) {
+    line_raw(l, ".", 1);
+    line_raw(l, digits, (size_t)size);
+  }
+}
+
 static inline void line_word(oisp_line *l, const char *word) {
   line_put(l, "\"");
   line_raw(l, word, strlen(word));

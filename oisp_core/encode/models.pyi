@@ -1,0 +1,36 @@
+# SPDX-License-Identifier: Apache-2.0
+from collections.abc import Iterator
+from typing import Any
+
+CAPABILITIES: tuple[str, ...]
+COMPONENTS: tuple[str, ...]
+SERVICES: tuple[str, ...]
+
+class Models:
+    """The table of models. `text` is that of semconv/models.tsv; raises `ConfigError` with the line that is malformed."""
+
+    def __new__(cls, text: bytes, file: str = "models.tsv") -> Models: ...
+    def __len__(self) -> int: ...
+    def __iter__(self) -> Iterator[dict[str, Any]]: ...
+    def find(self, provider: str, name: str) -> tuple[dict[str, Any], bool] | None:
+        """(facts, priced), or None. `priced` is false where the facts are those of another provider's model, or of the
+        model behind a free or tuned variant: then its prices do not hold."""
+
+    def cost(
+        self,
+        provider: str,
+        name: str,
+        *,
+        prompt: int,
+        completion: int | None = None,
+        cached: int | None = None,
+        cache_write: int | None = None,
+        cache_write_1h: int | None = None,
+        reasoning: int | None = None,
+        service: str = "",
+    ) -> tuple[float, float] | None:
+        """(input, output) in US dollars, or None where no price is known for this or the numbers contradict each other.
+        Tokens are those of an event: prompt includes cached and cache writes, completion includes reasoning."""
+
+    def time_find(self, provider: str, name: str, rounds: int) -> bool:
+        """Looks it up `rounds` times. For benchmarks."""
