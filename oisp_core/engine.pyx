@@ -21,6 +21,7 @@ from oisp_core.decode.dialects import load_dialects
 from oisp_core.errors import ConfigError, EngineBusyError, RecordingError
 from oisp_core.limits import Limits
 from oisp_core.match.rules import load_registry
+from oisp_core.models import registry as _packaged_models
 from oisp_core.reassemble.tokens import Status
 
 from oisp_core.connection cimport (
@@ -29,6 +30,7 @@ from oisp_core.connection cimport (
     make_conn, oisp_conn, open_flow, put_context, take_piece, take_record,
 )
 from oisp_core.decode.decoder cimport Dialects
+from oisp_core.encode.models cimport Models
 from oisp_core.encode.writer cimport writer_free, writer_hash_key, writer_init, writer_seed
 from oisp_core.match.rules cimport Registry
 from oisp_core.message cimport (
@@ -164,6 +166,7 @@ cdef class Engine:
             self.registry = _packaged_registry()
         else:
             self.registry = load_registry(self.dialects.names, providers)
+        self.models = _packaged_models()
         self.policy = content
         self._open(limits if limits is not None else Limits())
         self._seed(id_seed)
@@ -185,6 +188,7 @@ cdef class Engine:
             raise MemoryError
         if not writer_init(&s.writer, _POLICIES[self.policy], limits.output_bytes):
             raise MemoryError
+        s.writer.models = (<Models> self.models).table
 
     def _seed(self, id_seed):
         cdef uint64_t a, b

@@ -14,4 +14,4 @@ __all__ = ["Models", "registry"]
 @cache
 def registry() -> Models:
     """`semconv/models.tsv` as a table. Some milliseconds the first time."""
-    return Models(resources.data("semconv/models.tsv").read_bytes(), "semconv/models.tsv")
+    return Models(resources.read("semconv/models.tsv"), "semconv/models.tsv")

@@ -10,8 +10,10 @@ numbers, dates. Nothing of this runs when the package is used.
 
 Columns (tab-separated): provider (as in semconv/providers), id, aliases, family, name, context window, maximum output,
 mode, capabilities, modalities, retirement date, prices, source. Prices are US dollars for a million tokens, as
-`component=price` joined by blanks; `batch/`, `flex/`, `priority/` before a component is that service tier, `>N/` the price
-of a whole request whose prompt has more than N tokens.
+`component=price` joined by blanks; `batch/`, `flex/`, `priority/` before a component is that service tier, `>N/` the
+price of a whole request whose prompt has more than N tokens.
+
+semconv/models.md is written beside it: what the table is, and where published sources disagree on a price.
 """
 
 from __future__ import annotations
@@ -23,47 +25,65 @@ import sys
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from datetime import date, datetime, timezone
+from datetime import UTC, date, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 TARGET = ROOT / "semconv/models.tsv"
+DOCUMENT = ROOT / "semconv/models.md"
 
 # Whoever makes the models comes first: what is known of a model whose provider is unknown is taken from its maker.
-MAKERS = ["openai", "anthropic", "google", "mistral", "cohere", "xai", "deepseek", "meta", "ai21", "perplexity",
-          "dashscope", "moonshot", "zai", "minimax", "voyage", "jina", "doubao", "writer"]  # fmt: skip
+MAKERS = [
+    "openai", "anthropic", "google", "mistral", "cohere", "xai", "deepseek", "meta", "ai21", "perplexity",
+    "dashscope", "moonshot", "zai", "minimax", "voyage", "jina", "doubao", "writer",
+]  # fmt: skip
 LITELLM = {
-    "text-completion-openai": "openai", "azure": "azure_openai", "azure_text": "azure_openai", "azure_ai": "azure_openai",
-    "bedrock": "aws_bedrock", "bedrock_converse": "aws_bedrock", "bedrock_mantle": "aws_bedrock", "amazon_nova": "aws_bedrock",
-    "gemini": "google", "cohere_chat": "cohere", "codestral": "mistral", "text-completion-codestral": "mistral",
-    "fireworks_ai": "fireworks", "fireworks_ai-embedding-models": "fireworks", "together_ai": "together",
-    "vercel_ai_gateway": "vercel", "bigmodel": "zai", "volcengine": "doubao", "qwen_ai_platform": "dashscope",
-    "qwencloud": "dashscope", "nvidia_nim": "nvidia", "friendliai": "friendli", "jina_ai": "jina", "meta_llama": "meta",
+    "text-completion-openai": "openai", "azure": "azure_openai", "azure_text": "azure_openai",
+    "azure_ai": "azure_openai", "bedrock": "aws_bedrock", "bedrock_converse": "aws_bedrock",
+    "bedrock_mantle": "aws_bedrock", "amazon_nova": "aws_bedrock", "gemini": "google", "cohere_chat": "cohere",
+    "codestral": "mistral", "text-completion-codestral": "mistral", "fireworks_ai": "fireworks",
+    "fireworks_ai-embedding-models": "fireworks", "together_ai": "together", "vercel_ai_gateway": "vercel",
+    "bigmodel": "zai", "volcengine": "doubao", "qwen_ai_platform": "dashscope", "qwencloud": "dashscope",
+    "nvidia_nim": "nvidia", "friendliai": "friendli", "jina_ai": "jina", "meta_llama": "meta",
     "text-completion-inception": "inception", "clf_ai_gateway": "cloudflare_ai_gateway",
 }  # fmt: skip
-GENAI = {"aws": "aws_bedrock", "azure": "azure_openai", "x-ai": "xai", "moonshotai": "moonshot", "zhipuai": "zai"}
-MODELS_DEV = {
-    "amazon-bedrock": "aws_bedrock", "azure": "azure_openai", "google-vertex": "vertex", "google-vertex-anthropic": "vertex",
-    "fireworks-ai": "fireworks", "togetherai": "together", "moonshotai": "moonshot", "alibaba": "dashscope",
-    "github-models": "github_models", "github-copilot": "github_copilot", "cloudflare-workers-ai": "cloudflare",
-    "novita-ai": "novita", "zhipuai": "zai",
+GENAI = {
+    "aws": "aws_bedrock", "azure": "azure_openai", "x-ai": "xai", "moonshotai": "moonshot", "zhipuai": "zai",
 }  # fmt: skip
-COMPONENTS = ["in", "out", "cached", "write", "write_1h", "reasoning", "audio_in", "audio_out"]
-SERVICES = ["", "batch", "flex", "priority"]
+MODELS_DEV = {
+    "amazon-bedrock": "aws_bedrock", "azure": "azure_openai", "google-vertex": "vertex",
+    "google-vertex-anthropic": "vertex", "fireworks-ai": "fireworks", "togetherai": "together",
+    "moonshotai": "moonshot", "alibaba": "dashscope", "github-models": "github_models",
+    "github-copilot": "github_copilot", "cloudflare-workers-ai": "cloudflare", "novita-ai": "novita",
+    "zhipuai": "zai",
+}  # fmt: skip
+COMPONENTS = [
+    "in", "out", "cached", "write", "write_1h", "reasoning", "audio_in", "audio_out",
+]  # fmt: skip
+SERVICES = [
+    "", "batch", "flex", "priority",
+]  # fmt: skip
 CAPABILITIES = {
-    "supports_vision": "vision", "supports_function_calling": "function_calling", "supports_response_schema": "json_mode",
-    "supports_system_messages": "system_messages", "supports_reasoning": "reasoning", "supports_web_search": "web_search",
-    "supports_native_streaming": "streaming", "supports_code_execution": "code_execution",
+    "supports_vision": "vision", "supports_function_calling": "function_calling",
+    "supports_response_schema": "json_mode", "supports_system_messages": "system_messages",
+    "supports_reasoning": "reasoning", "supports_web_search": "web_search", "supports_native_streaming": "streaming",
+    "supports_code_execution": "code_execution",
 }  # fmt: skip
 FAMILIES = [
-    r"claude-(?:\d[\d.-]*-)?(opus|sonnet|haiku)(?=-|$|@|:)", r"claude", r"gpt-oss", r"chatgpt", r"gpt-\d+(?:\.\d+)?o?", r"gpt-image",
-    r"gemini", r"gemma", r"imagen", r"veo", r"palm|text-bison|chat-bison", r"(?:code|min|dev|magi|vox)?mistral|codestral|devstral"
-    r"|magistral|ministral|voxtral|pixtral|mixtral", r"llama", r"qwq|qwen", r"deepseek", r"command", r"grok", r"nova", r"titan", r"jamba|jurassic|j2",
-    r"phi", r"kimi", r"glm", r"minimax|abab", r"sonar", r"text-embedding", r"whisper", r"dall-e", r"tts", r"sora", r"voyage", r"jina",
-    r"embed", r"rerank", r"nemotron", r"granite", r"hermes", r"solar", r"yi", r"dbrx", r"falcon", r"ernie", r"doubao|seed", r"hunyuan",
-    r"step", r"mercury", r"palmyra", r"stable-diffusion|sd3|sdxl|stable-image", r"flux", r"bge", r"gte", r"e5", r"o[134]",
+    r"claude-(?:\d[\d.-]*-)?(opus|sonnet|haiku)(?=-|$|@|:)", r"claude", r"gpt-oss", r"chatgpt",
+    r"gpt-\d+(?:\.\d+)?o?", r"gpt-image", r"gemini", r"gemma", r"imagen", r"veo", r"palm|text-bison|chat-bison",
+    r"(?:code|min|dev|magi|vox)?mistral|codestral|devstral|magistral|ministral|voxtral|pixtral|mixtral", r"llama",
+    r"qwq|qwen", r"deepseek", r"command", r"grok", r"nova", r"titan", r"jamba|jurassic|j2", r"phi", r"kimi", r"glm",
+    r"minimax|abab", r"sonar", r"text-embedding", r"whisper", r"dall-e", r"tts", r"sora", r"voyage", r"jina",
+    r"embed", r"rerank", r"nemotron", r"granite", r"hermes", r"solar", r"yi", r"dbrx", r"falcon", r"ernie",
+    r"doubao|seed", r"hunyuan", r"step", r"mercury", r"palmyra", r"stable-diffusion|sd3|sdxl|stable-image", r"flux",
+    r"bge", r"gte", r"e5", r"o[134]",
+]  # fmt: skip
+COLUMNS = [
+    "provider", "id", "aliases", "family", "name", "context", "output", "mode", "capabilities", "modalities", "retires",
+    "prices", "source",
 ]  # fmt: skip
 FAMILY = re.compile("|".join(f"(?:^|(?<=[^a-z]))(?:{pattern})" for pattern in FAMILIES))
 DATED = re.compile(r"[-@](?:20\d{2}-?\d{2}-?\d{2})(?=$|-v\d)")
@@ -224,13 +244,19 @@ def genai(path: Path, day: date) -> Iterator[Model]:
     sys.path.insert(0, str(path))  # a pure wheel is importable as it is
     from genai_prices.data import providers
 
-    moment = datetime(day.year, day.month, day.day, 12, tzinfo=timezone.utc)
+    moment = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
     for provider in providers:
         for model in provider.models:
             prices = genai_prices(model.get_prices(moment))
             for variant in model.price_variants or ():
-                word = {"batch": "batch/", "flex": "flex/", "priority": "priority/"}.get(next(iter(variant.when.values())))
-                if word and len(variant.when) == 1 and (variant.constraint is None or variant.constraint.active(moment)):
+                word = {"batch": "batch/", "flex": "flex/", "priority": "priority/"}.get(
+                    next(iter(variant.when.values()))
+                )
+                if (
+                    word
+                    and len(variant.when) == 1
+                    and (variant.constraint is None or variant.constraint.active(moment))
+                ):
                     for key, value in genai_prices(variant.prices, word).items():
                         prices.setdefault(key, value)
             yield Model(
@@ -278,6 +304,15 @@ def models_dev(path: Path) -> Iterator[Model]:
             )
 
 
+# --- ours ---
+
+
+def extra() -> Iterator[Model]:
+    for entry in json.loads((ROOT / "tools/models_extra.json").read_bytes())["models"]:
+        sets = {name: set(entry.get(name, ())) for name in ("capabilities", "aliases")}
+        yield Model(source="documentation", **{**entry, **sets})
+
+
 # --- together ---
 
 
@@ -310,9 +345,8 @@ def _compare(have: Model, other: Model, disagreements: list[str]) -> None:
     for key in ("in", "out", "cached", "write"):
         a, b = have.prices.get(key), other.prices.get(key)
         if a is not None and b is not None and a != b:
-            disagreements.append(
-                f"{have.provider}\t{have.id}\t{key}\t{_number(a)} ({have.source}, stands)\t{_number(b)} ({other.source})"
-            )
+            cells = (have.provider, have.id, key, f"{_number(a)} ({have.source})", f"{_number(b)} ({other.source})")
+            disagreements.append("\t".join(cells))
 
 
 def add_aliases(models: dict[tuple[str, str], Model]) -> None:
@@ -346,15 +380,48 @@ def build(sources: argparse.Namespace) -> tuple[str, list[str]]:
         merge(genai(sources.genai_prices, sources.date), models, disagreements)
     if sources.models_dev:
         merge(models_dev(sources.models_dev), models, disagreements)
+    merge(extra(), models, disagreements)
     add_aliases(models)
     head = [
         "# SPDX-License-Identifier: Apache-2.0",
         "# GENERATED by tools/sync_models.py; do not edit. US dollars for a million tokens.",
         f"# prices of {sources.date.isoformat()}; sources: {', '.join(_sources(sources))}",
-        "# provider\tid\taliases\tfamily\tname\tcontext\toutput\tmode\tcapabilities\tmodalities\tretires\tprices\tsource",
+        "# " + "\t".join(COLUMNS),
     ]
     rows = [model.row() for model in sorted(models.values(), key=rank)]
     return "\n".join([*head, *rows]) + "\n", disagreements
+
+
+TOP = """\
+<!-- GENERATED by tools/sync_models.py; do not edit. -->
+# Models and prices
+
+`models.tsv` is what is publicly known of models: one line for each pair of provider and model. It is read when an
+engine is made, never fetched. Columns, separated by tabs: provider (as in `providers/`), id, aliases, family, name,
+context window, maximum output, mode, capabilities, modalities, day of retirement, prices, source. An empty cell is
+not known.
+
+Prices are US dollars for a million tokens, `component=price` joined by blanks: `in`, `out`, `cached` (read from a
+cache), `write` and `write_1h` (written to one), `reasoning` (where it has a price of its own), `audio_in`,
+`audio_out`. `batch/`, `flex/` and `priority/` before a component is that service tier; `>N/` is the price of a
+whole request whose prompt has more than N tokens. What a tier does not say, the standard one does. A model that no
+source prices has none, and its events have no cost and `missing: ["price"]`: never 0.
+
+An event's model is found by its provider and name, the exact name first; region prefixes, paths and ARNs, dates,
+versions, `:free` and its like, fine-tunes, case, and `.` or `-` are normalised. Where the provider is not known,
+family and limits are found by the name alone, and there is no cost.
+
+## Where published sources disagree
+
+The first of the two stands.
+
+| provider | model | component | stands | differs |
+|---|---|---|---:|---:|
+"""
+
+
+def document(disagreements: list[str]) -> str:
+    return TOP + "".join(f"| {row.replace(chr(9), ' | ')} |\n" for row in sorted(disagreements))
 
 
 def _sources(sources: argparse.Namespace) -> list[str]:
@@ -376,10 +443,13 @@ def main() -> int:
         print("provider\tmodel\tcomponent\tstands\tdiffers")
         print("\n".join(disagreements))
         return 0
+    files = {TARGET: text, DOCUMENT: document(disagreements)}
     if arguments.check:
-        return 0 if TARGET.exists() and TARGET.read_text() == text else 1
-    TARGET.write_text(text)
-    print(f"{TARGET.relative_to(ROOT)}: {text.count(chr(10)) - 4} models, {len(disagreements)} prices on which sources disagree")
+        return 0 if all(path.exists() and path.read_text() == wanted for path, wanted in files.items()) else 1
+    for path, wanted in files.items():
+        path.write_text(wanted)
+    models = sum(not line.startswith("#") for line in text.splitlines())
+    print(f"{TARGET.relative_to(ROOT)}: {models} models, {len(disagreements)} prices on which sources disagree")
     return 0
 
 
