@@ -7,7 +7,7 @@ COMPONENTS: tuple[str, ...]
 SERVICES: tuple[str, ...]
 
 class Models:
-    """The table of models. `text` is that of semconv/models.tsv; a malformed line raises `ConfigError` with its number."""
+    """The table of models. `text` is that of semconv/models.tsv; a malformed line raises ConfigError."""
 
     def __new__(cls, text: bytes, file: str = "models.tsv") -> Models: ...
     def __len__(self) -> int: ...
