@@ -27,7 +27,7 @@ except ImportError:
         zstd = None
 
 WINDOW_LOG_MAX = 23  # zstd: 8 MiB, what RFC 9659 allows for the web
-CODINGS = {"gzip": 1, "x-gzip": 1, "deflate": 2, "br": 3, "zstd": 4}
+CODINGS = {"gzip": 1, "x-gzip": 1, "deflate": 2, "br": 3, "zstd": 4, "deflate-raw": 5}
 ERRORS: tuple[type[Exception], ...] = (
     zlib.error,
     *((brotli.error,) if brotli else ()),

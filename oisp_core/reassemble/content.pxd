@@ -9,6 +9,7 @@ cdef enum:
     CODING_DEFLATE = 2
     CODING_BR = 3
     CODING_ZSTD = 4
+    CODING_RAW = 5   # raw deflate: the messages of permessage-deflate, each followed by 00 00 ff ff; no content coding
     CODINGS_MAX = 4
 
 # The codings of a Content-Encoding (or Transfer-Encoding: chunked is passed over) value, in the order in which they were

@@ -11,6 +11,7 @@ class Inflater:
     """Undoes content codings as the bytes come.
 
     codings: names in the order in which they were applied (as Content-Encoding gives them), or one name.
+        `deflate-raw` is what permessage-deflate of WebSocket uses: a message, then 00 00 ff ff.
     ratio: output to input beyond which it is a bomb, once there is more than 1 MiB of output.
 
     Raises ValueError for a coding that is not known, ModuleNotFoundError where its codec is not installed. Coded data

@@ -223,6 +223,10 @@ cdef _Stage new_stage(int coding):
         return made
     if coding == CODING_DEFLATE:
         return _DeflateStage()
+    if coding == CODING_RAW:
+        made = _ZlibStage()
+        (<_ZlibStage>made).begin(-15)
+        return made
     made = _BrotliStage() if coding == CODING_BR else _ZstdStage()
     made.codec = new_brotli() if coding == CODING_BR else new_zstd()
     if made.codec is None:

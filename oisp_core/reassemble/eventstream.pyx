@@ -173,6 +173,7 @@ cdef bint push_frame(const uint8_t* d, uint32_t total, uint64_t offset, oisp_tok
         if t.size == 0:
             t.data = h.text.data
             t.size = h.text.size
+            t.offset = offset + (<size_t>(h.text.data - d) if h.text.size else PRELUDE + headers)
     return True
 
 

@@ -124,6 +124,7 @@ def line(token: Token) -> str:
             words.append(Warning(token.number).name)
         case TokenKind.END:
             words += [flag.name for flag in EndFlags if flag & token.flags]
+            words += [token.number, data] if token.number else []
         case TokenKind.FIELD | TokenKind.TRAILER:
             words += [name, data]
         case TokenKind.UPGRADE:

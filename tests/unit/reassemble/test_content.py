@@ -168,6 +168,13 @@ def test_parse_codings(value: bytes, codings: list[str] | None) -> None:
     assert parse_codings(value) == codings
 
 
+def test_messages_of_permessage_deflate() -> None:
+    """RFC 7692 section 7.2.3.2: the second message uses the window of the first."""
+    inflater = Inflater("deflate-raw")
+    assert inflater.decode(bytes.fromhex("f248cdc9c90700") + b"\0\0\xff\xff") == b"Hello"
+    assert inflater.decode(bytes.fromhex("f200110000") + b"\0\0\xff\xff") == b"Hello"
+
+
 def test_another_coding_is_a_clear_error() -> None:
-    with pytest.raises(ValueError, match="coding must be one of gzip, x-gzip, deflate, br, zstd, got 'sdch'"):
+    with pytest.raises(ValueError, match="coding must be one of gzip, x-gzip, deflate, br, zstd, deflate-raw, got 'sdch'"):
         Inflater("sdch")
