@@ -26,15 +26,15 @@ from oisp_core.reassemble.tokens import Status
 
 from oisp_core.connection cimport (
     OISP_CONN_DISMISSED, OISP_CONN_NEW, REQUESTS_UNKNOWN, OISP_DISMISSED_HOST, OISP_DISMISSED_LIMIT, OISP_DISMISSED_PROTOCOL,
-    OISP_DISMISSED_TUNNEL, advance_core, core_free, core_is_full, drop_conn, end_conn, engine_core, find_conn, hole,
+    OISP_DISMISSED_TUNNEL, advance_core, core_free, core_is_full, end_conn, engine_core, find_conn, hole,
     make_conn, oisp_conn, open_flow, put_context, take_piece, take_record,
 )
 from oisp_core.decode.decoder cimport Dialects
 from oisp_core.encode.models cimport Models
-from oisp_core.encode.writer cimport writer_free, writer_hash_key, writer_init, writer_seed
+from oisp_core.encode.writer cimport writer_hash_key, writer_init, writer_seed
 from oisp_core.match.rules cimport Registry
 from oisp_core.message cimport (
-    OISP_END_CUT, OISP_END_FLIGHT, oisp_table_free, oisp_shared, oisp_turn, shared_free, shared_init, turn_free, turn_new,
+    OISP_END_CUT, OISP_END_FLIGHT, oisp_shared, oisp_turn, shared_init, turn_free, turn_new,
     turn_request_data, turn_request_end, turn_request_head, turn_response_data, turn_response_end, turn_response_head,
 )
 from oisp_core.types cimport (

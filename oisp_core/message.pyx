@@ -14,7 +14,7 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from oisp_core.decode.decoder cimport (
-    OISP_FRAMING_NONE, OISP_FRAMING_SSE, decode_event, decode_finish, decode_request, decode_response, dialect_framing,
+    OISP_FRAMING_SSE, decode_event, decode_finish, decode_request, decode_response, dialect_framing,
     dialect_name, exchange_free, exchange_new, exchange_path_model, exchange_reset, oisp_dialects,
 )
 from oisp_core.encode.writer cimport (
@@ -26,10 +26,10 @@ from oisp_core.reassemble.sse cimport oisp_sse, sse_feed, sse_finish, sse_free, 
 from oisp_core.types cimport (
     OISP_ABSENT, OISP_EVIDENCE_BODY, OISP_EVIDENCE_HEADER, OISP_EVIDENCE_HOST, OISP_EVIDENCE_KEY, OISP_EVIDENCE_MODEL,
     OISP_EVIDENCE_PATH, OISP_EVIDENCE_RESPONSE, OISP_KIND_EMBEDDING, OISP_KIND_MCP, OISP_KIND_RAG, OISP_BAD, OISP_LIMIT, OISP_MORE, OISP_OK,
-    OISP_TEXT_NONE, OISP_TOKEN_EVENT, OISP_TOKEN_GAP, OISP_VERDICT_AI, OISP_VERDICT_NONE, OISP_VERDICT_UNDECIDED,
-    OISP_WARNING_CONFLICTING_LENGTH, OISP_X_ERROR, OISP_X_LIMIT, OISP_X_REQUEST_BAD, OISP_X_REQUEST_CUT,
-    OISP_X_RESPONSE_BAD, OISP_X_RESPONSE_CUT, OISP_X_STREAMED, OISP_X_TERMINAL, oisp_buffer, oisp_buffer_append,
-    oisp_buffer_free, oisp_buffer_reserve, oisp_buffer_wipe, oisp_call, oisp_confidence, oisp_exchange, oisp_facts, oisp_field, oisp_head,
+    OISP_TOKEN_EVENT, OISP_TOKEN_GAP, OISP_VERDICT_AI, OISP_VERDICT_NONE, OISP_VERDICT_UNDECIDED,
+    OISP_WARNING_CONFLICTING_LENGTH, OISP_X_ERROR,
+    OISP_X_RESPONSE_CUT, OISP_X_STREAMED, OISP_X_TERMINAL, oisp_buffer, oisp_buffer_append,
+    oisp_buffer_free, oisp_buffer_reserve, oisp_buffer_wipe, oisp_call, oisp_confidence, oisp_exchange, oisp_facts, oisp_head,
     oisp_slice, oisp_status, oisp_text, oisp_text_data, oisp_token, oisp_tokens, oisp_tool_answer, oisp_ulid, oisp_verdict,
     oisp_wipe,
 )

@@ -9,8 +9,8 @@ Contract: wire data never raises and is never trusted; a value that is not what 
 below `Dialects` run without the GIL and keep no pointer into their input.
 """
 from libc.math cimport floor
-from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free, malloc, realloc, strtod
+from libc.stdint cimport int8_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdlib cimport calloc, free, realloc, strtod
 from libc.string cimport memchr, memcmp, memcpy, memmove, memset
 
 from oisp_core.decode.jsonscan cimport *
@@ -174,7 +174,7 @@ cdef enum:
     SHORT = 128      # words of the wire that are compared are shorter
     TEMPLATES = 4    # shapes of events that a stream takes turns with
     SINKS = 4        # texts that one event may extend
-    LEARN_TRIES = 12 # pairs of events without a template between them: this stream has none
+    LEARN_TRIES = 12  # pairs of events without a template between them: this stream has none
     SAMPLE_MAX = 4096
 
 # Where a text of an event went: an item and a text of it, by number, since both move.
@@ -1433,7 +1433,7 @@ cdef bint steady(const oisp_dialects_table* t, work* w) noexcept nogil:
 cdef void learn(const oisp_dialects_table* t, work* w, oisp_slice name, const uint8_t* data, size_t size) noexcept nogil:
     cdef uint32_t texts[SINKS]
     cdef uint32_t fixed[64]
-    cdef uint32_t i, j, fixed_count = 0
+    cdef uint32_t i, fixed_count = 0
     cdef shape* s = &w.shapes[w.shape_next]
     if w.tries <= 0 or w.never_learns or size > SAMPLE_MAX or name.size > sizeof(s.name) or not steady(t, w):
         oisp_buffer_wipe(&w.sample)
@@ -1491,9 +1491,9 @@ cdef void extend(work* w, const sink* s, const uint8_t* data, const oisp_span* p
 # 1: a template fits, and its texts were extended.
 cdef bint fits(work* w, oisp_slice name, const uint8_t* data, size_t size) noexcept nogil:
     cdef oisp_span pieces[SINKS]
-    cdef uint32_t i, n, at = w.shape_last
+    cdef uint32_t i, _, at = w.shape_last
     cdef const shape* s
-    for n in range(w.shape_count):
+    for _ in range(w.shape_count):
         s = &w.shapes[at]
         if s.name_size == name.size and memcmp(s.name, name.data, name.size) == 0 and s.template.slot_count:
             if template_match(&s.template, w.json.scan, data, size, pieces):

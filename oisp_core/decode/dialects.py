@@ -671,7 +671,7 @@ def _flags(compiler: Compiler, doc: Table) -> int:
     for key, words in WORDS.items():
         if key in doc and doc[key] not in words:
             compiler.complain(doc, key, expected=words, got=doc[key])
-        bits |= words.get(doc.get(key), 0)
+        bits |= words.get(doc.get(key, ""), 0)
     return bits
 
 

@@ -86,7 +86,8 @@ cdef extern from "oisp/template.h" nogil:
         uint32_t flags
     void oisp_template_wipe(oisp_template* t)
 
-cdef int template_learn(oisp_template* t, const oisp_scan* scan, const uint8_t* a, size_t a_size, const uint8_t* b, size_t b_size, const uint32_t* texts, uint32_t text_count, const uint32_t* fixed, uint32_t fixed_count) noexcept nogil
+cdef int template_learn(oisp_template* t, const oisp_scan* scan, const uint8_t* a, size_t a_size, const uint8_t* b, size_t b_size,
+                        const uint32_t* texts, uint32_t text_count, const uint32_t* fixed, uint32_t fixed_count) noexcept nogil
 cdef int template_match(const oisp_template* t, const oisp_scan* scan, const uint8_t* data, size_t size, oisp_span* out) noexcept nogil
 cdef void template_free(oisp_template* t) noexcept nogil
 

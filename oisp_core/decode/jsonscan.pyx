@@ -20,11 +20,13 @@ cdef extern from "oisp/jsonscan.h" nogil:
 cdef extern from "oisp/template.h" nogil:
     ctypedef struct template_struct "oisp_template":
         oisp_buffer literals
-    int oisp_template_learn(oisp_template* t, const oisp_scan* scan, const uint8_t* a, size_t a_size, const uint8_t* b, size_t b_size, const uint32_t* texts, uint32_t text_count, const uint32_t* fixed, uint32_t fixed_count)
+    int oisp_template_learn(oisp_template* t, const oisp_scan* scan, const uint8_t* a, size_t a_size, const uint8_t* b, size_t b_size,
+                            const uint32_t* texts, uint32_t text_count, const uint32_t* fixed, uint32_t fixed_count)
     int oisp_template_match(const oisp_template* t, const oisp_scan* scan, const uint8_t* data, size_t size, oisp_span* out)
 
 
-cdef int template_learn(oisp_template* t, const oisp_scan* scan, const uint8_t* a, size_t a_size, const uint8_t* b, size_t b_size, const uint32_t* texts, uint32_t text_count, const uint32_t* fixed, uint32_t fixed_count) noexcept nogil:
+cdef int template_learn(oisp_template* t, const oisp_scan* scan, const uint8_t* a, size_t a_size, const uint8_t* b, size_t b_size,
+                        const uint32_t* texts, uint32_t text_count, const uint32_t* fixed, uint32_t fixed_count) noexcept nogil:
     return oisp_template_learn(t, scan, a, a_size, b, b_size, texts, text_count, fixed, fixed_count)
 
 

@@ -9,22 +9,21 @@ limit from 1.2 on. zstd is compression.zstd, or its backport before Python 3.14 
 from __future__ import annotations
 
 import zlib
+from contextlib import suppress
+from importlib import import_module
 from typing import Any
 
-brotli: Any
-try:
-    import brotli
-except ImportError:
-    brotli = None
 
-zstd: Any
-try:
-    from compression import zstd
-except ImportError:
-    try:
-        from backports import zstd
-    except ImportError:
-        zstd = None
+def _first(*names: str) -> Any:
+    """The first of these modules that is installed, or None."""
+    for name in names:
+        with suppress(ImportError):
+            return import_module(name)
+    return None
+
+
+brotli = _first("brotli")
+zstd = _first("compression.zstd", "backports.zstd")
 
 WINDOW_LOG_MAX = 23  # zstd: 8 MiB, what RFC 9659 allows for the web
 CODINGS = {"gzip": 1, "x-gzip": 1, "deflate": 2, "br": 3, "zstd": 4, "deflate-raw": 5}

@@ -5,7 +5,7 @@ What it is not: a reader of protobuf, of grpc-status (a trailer of the HTTP/2 st
 are given out as they are and marked; each is compressed by itself.
 """
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from oisp_core.reassemble.face cimport tokens_as_objects

@@ -412,7 +412,6 @@ cdef int field_line(oisp_http1* p, lines* head, int kind, oisp_tokens* out) noex
     cdef size_t value
     cdef size_t end
     cdef size_t next_line
-    cdef bint folded = 0
     cdef oisp_token* t
     while i < n and is_blank(d[i]):
         i += 1
@@ -436,7 +435,6 @@ cdef int field_line(oisp_http1* p, lines* head, int kind, oisp_tokens* out) noex
     if is_blank(d[next_line]):
         if head.rewrite is NULL:
             return LINE_COPY
-        folded = 1
         end = unfold(head, value, end, &next_line)
         if end == 0:
             return bad_line(p, head, out)

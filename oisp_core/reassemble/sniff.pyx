@@ -7,7 +7,7 @@ named: a chain of HTTP/2 frame headers, or WebSocket text frames that end where 
 """
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
-from libc.string cimport memchr, memcmp
+from libc.string cimport memcmp
 
 from enum import IntEnum
 
@@ -161,7 +161,7 @@ cdef int sniff_websocket(const uint8_t* d, size_t n) noexcept nogil:
             if head + k > n:
                 return OISP_SNIFF_UNKNOWN
             length = 0
-            for k in range(k):
+            for _ in range(k):
                 length = length << 8 | d[head]
                 head += 1
         first = 0

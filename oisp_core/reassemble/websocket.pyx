@@ -6,7 +6,7 @@ know, and UTF-8 is for what reads the text. Compressed messages are given out as
 message to message, and inflating is the stage that takes the GIL.
 """
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 from oisp_core.reassemble.face cimport tokens_as_objects

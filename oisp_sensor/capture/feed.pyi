@@ -2,7 +2,6 @@
 from typing import NamedTuple
 
 from oisp_core.engine import Engine
-
 from oisp_sensor.capture.ringbuf import RingBuffer
 
 OPENED: int

@@ -250,7 +250,9 @@ def test_every_command_and_flag_is_documented(command: str) -> None:
 
 def test_no_document_names_a_flag_that_does_not_exist() -> None:
     # Of the whole program, of other programs of this tree, of programs that are watched.
-    known = {"--help", "--version", "--check", "--full", "--api-key"}.union(*(sensor_flags(command) for command in COMMANDS))
+    known = {"--help", "--version", "--check", "--full", "--api-key"}.union(
+        *(sensor_flags(command) for command in COMMANDS)
+    )
     wrong = []
     for path in DOCUMENTS:
         for flag in re.findall(r"`(?:oisp-sensor[^`]*? )?(--[a-z][a-z-]+)[^`]*`", path.read_text()):

@@ -40,7 +40,8 @@ enum oisp_turn_flags {
   OISP_TURN_CONNECT = 256,
   OISP_TURN_HOLE = 512,           /* stands for an unknown number of requests that were lost */
   OISP_TURN_ORPHAN = 1024,        /* a response without a request */
-  OISP_TURN_REQUEST_CODED = 2048, /* the body has content codings that are not undone: unknown, broken, or after a hole */
+  OISP_TURN_REQUEST_CODED =
+      2048, /* the body has content codings that are not undone: unknown, broken, or after a hole */
   OISP_TURN_RESPONSE_CODED = 4096,
   OISP_TURN_STREAM = 8192,        /* the response is read event by event */
   OISP_TURN_STREAM_LOST = 16384,  /* an event of the stream was lost or unreadable */
