@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Checked by mypy, never run: what an embedder's editor sees."""
 
-from typing import assert_type
+from typing import Literal, assert_type
 
 from oisp_core import Engine
 
 
-def embed(segments: list[tuple[str, int, bytes]]) -> bytes:
+def embed(segments: list[tuple[Literal[">", "<"], int, bytes]]) -> bytes:
     engine = Engine(content="metadata", chunks=False, id_seed=1)
     for direction, ts_ns, data in segments:
         engine.feed(1, direction, ts_ns, data)
