@@ -6,6 +6,8 @@ from typing_extensions import Buffer
 
 from oisp_core.reassemble.tokens import Status
 
+__all__ = ["Inflater", "parse_codings"]
+
 @final
 class Inflater:
     """Undoes content codings as the bytes come.

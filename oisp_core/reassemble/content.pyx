@@ -30,6 +30,9 @@ from oisp_core.reassemble.codecs import CODINGS, ERRORS, new_brotli, new_zlib, n
 from oisp_core.reassemble.tokens import Status
 
 
+__all__ = ["Inflater", "parse_codings"]
+
+
 cdef extern from "oisp/bytes.h" nogil:
     int oisp_equal_nocase(const uint8_t* data, const char* lower, size_t size)
 

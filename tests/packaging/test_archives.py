@@ -19,7 +19,7 @@ TREES = {
     "semconv": "oisp_core/_data/semconv",
     "bpf/objects": "oisp_sensor/_data/bpf",
 }
-DATA_ENDINGS = {".json", ".yaml", ".md", ".o"}
+DATA_ENDINGS = {".json", ".yaml", ".md", ".o", ".bin", ".tsv"}
 PACKAGE_ENDINGS = {".py", ".pyi", ".pxd", ".h"}
 
 

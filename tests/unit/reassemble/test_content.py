@@ -176,5 +176,7 @@ def test_messages_of_permessage_deflate() -> None:
 
 
 def test_another_coding_is_a_clear_error() -> None:
-    with pytest.raises(ValueError, match="coding must be one of gzip, x-gzip, deflate, br, zstd, deflate-raw, got 'sdch'"):
+    with pytest.raises(
+        ValueError, match="coding must be one of gzip, x-gzip, deflate, br, zstd, deflate-raw, got 'sdch'"
+    ):
         Inflater("sdch")
