@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -11,6 +12,7 @@ from oisp_core import Engine
 
 SECOND = 1_000_000_000
 START = 1_700_000_000 * SECOND
+TICK = 1_000_000
 Segment = tuple[str, bytes]
 Event = dict[str, Any]
 
@@ -47,13 +49,32 @@ def events_of(engine: Engine) -> list[Event]:
     return [json.loads(line) for line in engine.drain().splitlines()]
 
 
-def play(
+def bytewise(segment: Segment) -> list[bytes]:
+    """One byte a piece."""
+    return [segment[1][i : i + 1] for i in range(len(segment[1]))]
+
+
+def cut_at_random(seed: int) -> Callable[[Segment], list[bytes]]:
+    """Pieces of 1 to 500 bytes, the same for the same seed."""
+    rng = random.Random(seed)
+
+    def cut(segment: Segment) -> list[bytes]:
+        data, pieces = segment[1], []
+        while data:
+            size = rng.choice((1, 2, 7, 64, 500))
+            pieces.append(data[:size])
+            data = data[size:]
+        return pieces
+
+    return cut
+
+
+def feed_all(
     segments: Iterable[Segment],
-    *,
     cut: Callable[[Segment], list[bytes]] | None = None,
+    *,
     offsets: bool = False,
     drop: frozenset[int] = frozenset(),
-    tick: int = 1_000_000,
     close: bool = True,
     **options: Any,
 ) -> list[Event]:
@@ -63,11 +84,20 @@ def play(
     for index, (direction, data) in enumerate(segments):
         for piece in cut((direction, data)) if cut else [data]:
             if index not in drop:
-                engine.feed(1, direction, START + index * tick, piece, at[direction] if offsets else None)
+                engine.feed(1, direction, START + index * TICK, piece, at[direction] if offsets else None)
             at[direction] += len(piece)
     if close:
         engine.close(1)
     return events_of(engine)
+
+
+def play(segments: list[Segment], **options: Any) -> list[Event]:
+    """The events of one connection: the same whole, byte by byte and cut at random, or this fails."""
+    whole = feed_all(segments, **options)
+    assert feed_all(segments, bytewise, **options) == whole, "byte by byte"
+    for seed in range(2):
+        assert feed_all(segments, cut_at_random(seed), **options) == whole, f"cut at random, seed {seed}"
+    return whole
 
 
 def by_type(events: list[Event], kind: str) -> list[Event]:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from oisp_core import Engine
-from tests.reference.wire import START, Segment, answer, by_type, events_of, play, request, stream
+from tests.reference.wire import START, Segment, answer, by_type, events_of, feed_all, request, stream
 
 COUNT = 12
 
@@ -47,7 +47,7 @@ def owner(index: int) -> tuple[int, str]:
 
 
 def check(dropped: frozenset[int]) -> None:
-    events = play(SEGMENTS, offsets=True, drop=dropped)
+    events = feed_all(SEGMENTS, offsets=True, drop=dropped)
     touched = {owner(i) for i in dropped}
     asked = {}
     for event in by_type(events, "ai.request"):

@@ -3,12 +3,22 @@
 
 from __future__ import annotations
 
-import random
-
 import pytest
 
 from oisp_core import Engine
-from tests.reference.wire import START, Segment, answer, by_type, events_of, play, request, stream
+from tests.reference.wire import (
+    START,
+    Segment,
+    answer,
+    by_type,
+    bytewise,
+    cut_at_random,
+    events_of,
+    feed_all,
+    play,
+    request,
+    stream,
+)
 
 TOOLS = [{"type": "function", "function": {"name": "read_file", "parameters": {"type": "object"}}}]
 CONVERSATION: list[Segment] = [
@@ -21,40 +31,22 @@ CONVERSATION: list[Segment] = [
 ]
 
 
-def bytewise(segment: Segment) -> list[bytes]:
-    return [segment[1][i : i + 1] for i in range(len(segment[1]))]
-
-
-def randomly(seed: int) -> object:
-    rng = random.Random(seed)
-
-    def cut(segment: Segment) -> list[bytes]:
-        data, pieces = segment[1], []
-        while data:
-            size = rng.choice((1, 2, 7, 64, 500))
-            pieces.append(data[:size])
-            data = data[size:]
-        return pieces
-
-    return cut
-
-
 def test_byte_by_byte() -> None:
-    whole = play(CONVERSATION, chunks=True)
+    whole = feed_all(CONVERSATION, chunks=True)
     assert len(by_type(whole, "ai.request")) == len(by_type(whole, "ai.response")) == 3
-    assert play(CONVERSATION, chunks=True, cut=bytewise) == whole
+    assert feed_all(CONVERSATION, bytewise, chunks=True) == whole
 
 
 @pytest.mark.parametrize("seed", range(20))
 def test_cut_at_random(seed: int) -> None:
-    assert play(CONVERSATION, chunks=True, cut=randomly(seed)) == play(CONVERSATION, chunks=True)  # type: ignore[arg-type]
+    assert feed_all(CONVERSATION, cut_at_random(seed), chunks=True) == feed_all(CONVERSATION, chunks=True)
 
 
 def test_at_every_place_of_a_short_exchange() -> None:
     exchange: list[Segment] = [(">", request("x")), ("<", stream(["y", "z"]))]
-    whole = play(exchange)
+    whole = feed_all(exchange)
     for place in range(1, max(len(d) for _, d in exchange)):
-        assert play(exchange, cut=lambda s, p=place: [s[1][:p], s[1][p:]] if len(s[1]) > p else [s[1]]) == whole, place
+        assert feed_all(exchange, lambda s, p=place: [s[1][:p], s[1][p:]] if len(s[1]) > p else [s[1]]) == whole, place
 
 
 def test_answer_arrives_before_its_request() -> None:
