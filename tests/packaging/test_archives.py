@@ -10,6 +10,7 @@ import tarfile
 import zipfile
 from email import message_from_string
 from pathlib import Path, PurePosixPath
+from shutil import which
 
 import pytest
 
@@ -25,9 +26,10 @@ PACKAGE_ENDINGS = {".py", ".pyi", ".pxd", ".h"}
 
 def tracked(root: Path, *folders: str) -> list[str]:
     """The tree's own files; without git (an unpacked sdist) all that are there."""
-    listed = subprocess.run(["git", "ls-files", *folders], cwd=root, capture_output=True, text=True, check=False)
-    if listed.returncode == 0 and listed.stdout:
-        return listed.stdout.splitlines()
+    if which("git"):
+        listed = subprocess.run(["git", "ls-files", *folders], cwd=root, capture_output=True, text=True, check=False)
+        if listed.returncode == 0 and listed.stdout:
+            return listed.stdout.splitlines()
     found = (path for folder in folders for path in (root / folder).rglob("*") if path.is_file())
     return [str(path.relative_to(root)) for path in found if "__pycache__" not in path.parts]
 

@@ -138,6 +138,13 @@ def test_in_flight_at_the_end_is_partial() -> None:
     assert cut[0]["confidence"]["completeness"] == "partial"
 
 
+def test_a_stream_whose_last_event_came_is_whole_though_its_framing_did_not_end() -> None:
+    """Clients leave at `[DONE]`, before the last chunk of HTTP."""
+    answered = play([(">", request(stream=True)), ("<", stream(["all of it"]).removesuffix(b"0\r\n\r\n"))])[1]
+    assert answered["confidence"]["completeness"] == "full"
+    assert answered["data"]["choices"][0]["message"]["content"] == "all of it"
+
+
 def test_full_takes_the_input_whole_and_then_nothing() -> None:
     engine = Engine(content="full", limits=Limits(output_bytes=65536))
     status = Status.OK
