@@ -17,11 +17,17 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
+from hypothesis import settings
 
 from oisp_sensor.demo.libraries import NoPrivateLibrary, copy_libraries
 
 # The wheel's tests run in a staged folder of symbolic links (see `oisp`); resolving leads back to the real tree.
 ROOT = Path(__file__).resolve().parents[1]
+
+# In CI the same examples every time: what fails there fails everywhere, and nothing else does.
+settings.register_profile("ci", derandomize=True, deadline=None)
+settings.register_profile("dev", deadline=None)
+settings.load_profile("ci" if os.environ.get("CI") else "dev")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -233,6 +233,10 @@ def text(value: Any, spec: Any, name: str) -> Any:
     return plain(hits[-1][1])
 
 
+def filled(value: Any) -> Any:
+    return None if value == "" else value
+
+
 def number(value: Any, spec: Any, name: str) -> int | None:
     hits = slot(value, spec, name) if spec is not None else []
     if not hits:
@@ -245,8 +249,10 @@ def number(value: Any, spec: Any, name: str) -> int | None:
 
 def whole(hit: Any) -> int | None:
     value = hit.value if isinstance(hit, Literal) else None
-    if value is None or value != int(value) or abs(value) > 2**53:
-        return value if isinstance(value, int) and len(hit) < 18 else None
+    if isinstance(value, int) and len(hit) < 18:
+        return value
+    if value is None or abs(value) > 2**53 or value != int(value):
+        return None
     return int(value)
 
 
@@ -299,7 +305,7 @@ class Dialect:
         system = text(doc, spec.get("system"), "system")
         has_system = bool(system) or any(m["role"] == 1 for m in messages)
         found = {
-            "model_requested": text(doc, spec.get("model"), "model") or None,
+            "model_requested": filled(text(doc, spec.get("model"), "model")),
             "has_system": has_system,
             "messages": messages,
             "tools": [self.tool(item, block) for block, item, _ in self.each(doc, spec, "tools")],
@@ -324,8 +330,8 @@ class Dialect:
         doc, spec = parse(body), self.doc["response"]
         numbers = ("prompt", "completion", "total", "cached", "cache_write", "reasoning")
         return {
-            "response_id": text(doc, spec.get("id"), "id") or None,
-            "model_answered": text(doc, spec.get("model"), "model") or None,
+            "response_id": filled(text(doc, spec.get("id"), "id")),
+            "model_answered": filled(text(doc, spec.get("model"), "model")),
             "service_tier": text(doc, spec.get("service_tier"), "service_tier"),
             "choices": self.choices(doc, spec),
             "calls": self.calls(doc, spec),
