@@ -41,7 +41,8 @@ def test_a_command_from_end_to_end(bench: Bench) -> None:
     assert request["data"]["provider"]["name"] == "openai"
     assert request["data"]["auth"]["key_prefix"] == "sk-proj-"
     assert response["data"]["choices"][0]["message"]["content"] == ANSWER
-    assert response["data"]["usage"] == {"prompt_tokens": 9, "completion_tokens": 6, "total_tokens": 15}
+    tokens = {k: v for k, v in response["data"]["usage"].items() if k.endswith("_tokens")}  # beside what they cost
+    assert tokens == {"prompt_tokens": 9, "completion_tokens": 6, "total_tokens": 15}
     assert response["related_events"][0]["event_id"] == request["event_id"]
     for event in events:
         assert not Validator().problems(json.dumps(event).encode())
