@@ -1454,7 +1454,8 @@ cdef void learn(const oisp_dialects_table* t, work* w, oisp_slice name, const ui
             for i in range(w.sink_count):
                 s.sinks[i] = w.sinks[i]
             s.sink_count = w.sink_count
-            memcpy(s.name, name.data, name.size)
+            if name.size:
+                memcpy(s.name, name.data, name.size)
             s.name_size = name.size
             w.shape_last = w.shape_next
             w.shape_next = (w.shape_next + 1) % TEMPLATES
@@ -1495,7 +1496,7 @@ cdef bint fits(work* w, oisp_slice name, const uint8_t* data, size_t size) noexc
     cdef const shape* s
     for _ in range(w.shape_count):
         s = &w.shapes[at]
-        if s.name_size == name.size and memcmp(s.name, name.data, name.size) == 0 and s.template.slot_count:
+        if s.name_size == name.size and (name.size == 0 or memcmp(s.name, name.data, name.size) == 0) and s.template.slot_count:
             if template_match(&s.template, w.json.scan, data, size, pieces):
                 for i in range(s.sink_count):
                     extend(w, &s.sinks[i], data, &pieces[i])
