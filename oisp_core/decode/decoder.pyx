@@ -450,22 +450,26 @@ cdef void pick(picks* k, const oisp_slot_leaf* leaf, const oisp_capture* c, uint
 
 # The slots of one record: of the captures [low, high) those that are its own.
 cdef void collect(const view* v, uint16_t record, uint32_t low, uint32_t high, picks* k) noexcept nogil:
-    cdef uint32_t i, alive
+    cdef uint32_t i = low, alive, after
     cdef const oisp_capture* c
     cdef const oisp_slot_leaf* leaf
     memset(k, 0, sizeof(picks))
-    for i in range(low, high):
+    while i < high:
         c = v.caps + i
         alive = c.alive
+        after = i + 1
         leaf = v.t.leaves + v.t.json.nodes[c.node].leaves
         while alive:
             if alive & 1 and leaf.record == record:
                 if leaf.opens:
                     k.nested += 1
+                    if leaf.map and c.next > after:
+                        after = c.next       # nothing inside it is this record's
                 else:
                     pick(k, leaf, c, i)
             alive >>= 1
             leaf += 1
+        i = after
 
 
 # The leaf of capture c that fills `slot` of `record`, if its alternative won.
@@ -862,17 +866,21 @@ cdef oisp_choice* add_choice(work* w, int64_t index) noexcept nogil:
 cdef void fill_nested(const view* v, uint16_t record, uint32_t low, uint32_t high, int64_t parent) noexcept nogil:
     cdef const oisp_slot_leaf* leaf
     cdef const oisp_capture* c
-    cdef uint32_t i, alive, end
-    for i in range(low, high):
+    cdef uint32_t i = low, alive, end, after
+    while i < high:
         c = v.caps + i
         alive = c.alive
+        after = i + 1
         leaf = v.t.leaves + v.t.json.nodes[c.node].leaves
         while alive:
             if alive & 1 and leaf.opens and leaf.record == record:
                 end = c.next if c.next < high else high
                 fill_record(v, leaf.opens, i, end if end > i else i + 1, parent)
+                if leaf.map and c.next > after:
+                    after = c.next
             alive >>= 1
             leaf += 1
+        i = after
 
 
 cdef void fill_message(const view* v, uint16_t record, const picks* k, uint32_t low, uint32_t high) noexcept nogil:
@@ -1328,6 +1336,9 @@ cdef oisp_status decode_request(const oisp_dialects* table, oisp_exchange* x, co
     if size == 0:
         return OISP_OK
     inner = inner_dialect(t, w, d)
+    # Most of a request is text: room for all of it at once spares growing, which copies and wipes.
+    if x.arena.size + size < x.arena_max:
+        oisp_buffer_reserve(&x.arena, size)
     status = decode_document(t, w, inner, &inner.request, data, size, 0)
     if d.flags & OISP_DIALECT_STREAMS_UNLESS_REFUSED and not x.flags & OISP_X_STREAM_NOT_ASKED:
         x.flags |= OISP_X_STREAM_ASKED

@@ -181,7 +181,7 @@ class Selector(NamedTuple):
 Step = tuple[str, Any]  # ("key", name) | ("element", None) | ("member", None) | ("select", Selector)
 
 MAX_FILE = 262_144  # bytes; the longest of ours has 10 KB
-MAX_ROWS = 60_000  # leaves of all dialects: their numbers have 16 bits; it also bounds what aliases can multiply
+MAX_ROWS = 4_000  # slots of one dialect, so that the numbers of records and words keep within 16 bits
 
 _KEY = re.compile(r"[A-Za-z0-9_\-:/@$]+")
 _SELECT = re.compile(r"\[(!?)([A-Za-z0-9_\-:/@$]+)(?:(!?=)([^\]]+))?\]")
@@ -367,6 +367,7 @@ class Compiler:
     def __init__(self, out: Compiled, file: Path, problems: Problems) -> None:
         self.out, self.file, self.problems = out, file, problems
         self.maps: dict[str, int] = {}
+        self.rows = 0
 
     def complain(self, table: Table | None, key: str, **facts: Any) -> None:
         line = None if table is None else table.lines.get(key.rpartition(".")[2], table.line)
@@ -412,6 +413,7 @@ class Compiler:
         record = self.add_record(name, table, 0)
         self.fill(name, name, table, root, {}, record, streamed=name == "stream")
         self.check_size(doc, name, root)
+        self.seal(root)
         event = root.keys.get("@event")
         number = self.flatten(root)
         return (number, record, event.number if event else 0)
@@ -472,8 +474,15 @@ class Compiler:
             except ValueError as error:
                 self.complain(block, f"{where}.each", message=str(error))
                 continue
-            node.leaves.append(Leaf(kinds, parent, opens=record, conds=all_conds))
+            self.add_leaf(node, Leaf(kinds, parent, opens=record, conds=all_conds))
             self.fill(kind, where, block, node, all_conds, record, streamed=streamed)
+
+    def add_leaf(self, node: Node, leaf: Leaf) -> None:
+        """Stops at once beyond the bound: aliases may multiply what a small file says."""
+        self.rows += 1
+        if self.rows > MAX_ROWS:
+            raise ConfigError(self.file, message=f"more than {MAX_ROWS} slots in one dialect")
+        node.leaves.append(leaf)
 
     def kinds(self, table: Table, where: str, default: int) -> int:
         if "kinds" not in table:
@@ -554,7 +563,7 @@ class Compiler:
         leaf = Leaf(kinds, record, SLOTS[name], rank=rank, op=op, as_=as_, conds=all_conds)
         leaf.map = self.maps.get(map_name, 0)
         leaf.word = self.out.word(prefix) if prefix else 0
-        node.leaves.append(leaf)
+        self.add_leaf(node, leaf)
 
     @staticmethod
     def how(name: str, form: str, options: Table, streamed: bool, in_call: bool) -> tuple[int, int, int]:
@@ -598,6 +607,16 @@ class Compiler:
             self.complain(doc, name, message=f"more than {MAX_EDGES} keys in one object")
         for child in node.children():
             self.check_size(doc, name, child)
+
+    def seal(self, node: Node) -> set[int]:
+        """Mark leaves that open a record in which nothing is their holder's. Gives the records with slots from here."""
+        below: set[int] = set()
+        for child in node.children():
+            below |= self.seal(child)
+        for leaf in node.leaves:
+            if leaf.opens and leaf.record not in below:
+                leaf.map = 1
+        return below | {leaf.record for leaf in node.leaves}
 
     def flatten(self, root: Node) -> int:
         order: list[Node] = []

@@ -117,7 +117,7 @@ enum oisp_slot_as {
 typedef struct oisp_slot_leaf {
   uint16_t record; /* the record whose slot it fills */
   uint16_t opens;  /* not 0: the object is this record (slot is 0) */
-  uint16_t map;    /* 1 + index into maps, 0 none */
+  uint16_t map;    /* 1 + index into maps; of a leaf that opens a record: 1 when nothing inside belongs to `record` */
   uint8_t slot;
   uint8_t rank;    /* among alternatives of one slot the lowest that is present wins */
   uint8_t op;

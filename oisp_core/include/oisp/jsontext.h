@@ -8,6 +8,9 @@
 
 #include "jsonscan.h"
 #include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #define OISP_LIKELY(x) __builtin_expect(!!(x), 1)
 #define OISP_UNLIKELY(x) __builtin_expect(!!(x), 0)
@@ -110,8 +113,19 @@ static inline size_t oisp_escape(const uint8_t *start, const uint8_t *p, const u
 #define OISP_ONES 0x0101010101010101ULL
 #define OISP_HIGHS 0x8080808080808080ULL
 
-/* First of quote, backslash, < 0x20, >= 0x80 within the first 16 bytes by words, then by the table. */
+/* First of quote, backslash, < 0x20, >= 0x80: the first bytes here, since most strings and most runs between two escapes
+ * are short, the rest by the table. */
 static inline const uint8_t *oisp_string_stop(const oisp_scan *scan, const uint8_t *p, const uint8_t *end) {
+#ifdef __SSE2__
+  const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\'), blank = _mm_set1_epi8(0x20);
+  for (int i = 0; i < 6 && end - p >= 16; i++, p += 16) {
+    __m128i v = _mm_loadu_si128((const __m128i *)p);
+    __m128i hit = _mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash));
+    int mask = _mm_movemask_epi8(_mm_or_si128(hit, _mm_cmplt_epi8(v, blank))); /* signed: >= 0x80 is below too */
+    if (mask)
+      return p + __builtin_ctz((unsigned)mask);
+  }
+#elif __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
   for (int i = 0; i < 3 && end - p >= 8; i++, p += 8) {
     uint64_t w;
     memcpy(&w, p, 8);
@@ -120,15 +134,16 @@ static inline const uint8_t *oisp_string_stop(const oisp_scan *scan, const uint8
     uint64_t hit =
         (((quote - OISP_ONES) & ~quote) | ((slash - OISP_ONES) & ~slash) | ((w - OISP_ONES * 0x20) & ~w) | w) &
         OISP_HIGHS;
-    if (hit) {
-#if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
+    if (hit)
       return p + (__builtin_ctzll(hit) >> 3); /* the lowest hit is exact: borrows only run upwards */
-#else
-      break;
-#endif
-    }
   }
-  return p + scan->find_string_stop(p, (size_t)(end - p));
+#endif
+  while (p < end && end - p < 16) { /* the tail of a document: no call for it */
+    if (*p == '"' || *p == '\\' || *p < 0x20 || *p >= 0x80)
+      return p;
+    p++;
+  }
+  return p == end ? p : p + scan->find_string_stop(p, (size_t)(end - p));
 }
 
 /* From the byte after the opening quote to the closing one. When the document is cut: the last whole character. */
