@@ -52,9 +52,10 @@ class Http1Reference:
     def warn(self, warning: Warning, offset: int) -> None:
         self.give(TokenKind.WARNING, offset, number=warning)
 
-    def warn_bare_lf(self, end: int) -> None:
-        """`end`: after the LF. Said once a message."""
-        if self.stream[end - 2 : end - 1] != b"\r" and not self.bare:
+    def warn_bare_lf(self, start: int, end: int) -> None:
+        """`start`: of the line, `end`: after its LF. Said once a message. What stands before the line is not looked at: it
+        may be data that ends in CR."""
+        if self.stream[max(start, end - 2) : end - 1] != b"\r" and not self.bare:
             self.bare = True
             self.warn(Warning.BARE_LF, end - 1)
 
@@ -96,7 +97,7 @@ class Http1Reference:
             at = match.start(3) if match[3] is not None else match.end(2)
             self.give(TokenKind.RESPONSE, at, match[3] or b"", number=self.code, flags=self.minor)
         self.at = match.end()
-        self.warn_bare_lf(self.at)
+        self.warn_bare_lf(match.start(), self.at)
 
     def could_begin(self) -> bool:
         """Some continuation of what is left would be a start line."""
@@ -120,7 +121,7 @@ class Http1Reference:
         while True:
             end = self.line(self.at)
             if self.stream[self.at : end] in (b"\r\n", b"\n"):
-                self.warn_bare_lf(end)
+                self.warn_bare_lf(self.at, end)
                 self.at = end
                 return
             self.field(kind, end)
@@ -154,12 +155,12 @@ class Http1Reference:
             if more is None:
                 self.line(after)
                 if bare:
-                    self.warn_bare_lf(first[2])
+                    self.warn_bare_lf(begin, first[2])
                 return self.bad_lines_from(begin, parts, after)
             parts.append(more[0])
             after = more[2]
         if bare:
-            self.warn_bare_lf(first[2])
+            self.warn_bare_lf(begin, first[2])
         if len(parts) > 1:
             self.warn(Warning.OBS_FOLD, begin)
         if match[2]:
@@ -233,7 +234,7 @@ class Http1Reference:
             if match is None or int(match[1], 16) >= 2**63:
                 raise More if self.chunk_could_begin() else Bad
             self.at = match.end()
-            self.warn_bare_lf(self.at)
+            self.warn_bare_lf(match.start(), self.at)
             size = int(match[1], 16)
             if size == 0:
                 break
@@ -243,8 +244,9 @@ class Http1Reference:
                 raise More
             if left[:1] != b"\n" and left != b"\r\n":
                 raise Bad
-            self.at += 1 if left[:1] == b"\n" else 2
-            self.warn_bare_lf(self.at)
+            end = self.at + (1 if left[:1] == b"\n" else 2)
+            self.warn_bare_lf(self.at, end)
+            self.at = end
         count = len(self.tokens)
         try:
             self.fields(TokenKind.TRAILER)
