@@ -10,7 +10,7 @@ import gzip
 import json
 import os
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -41,6 +41,18 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if full:
         items[:] = [item for item in items if not item.get_closest_marker("full")]
         config.hook.pytest_deselected(items=full)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Under OISP_REQUIRE_BPF=1 a test of capture that cannot run fails, whatever it lacks."""
+    report = yield
+    of_capture = item.get_closest_marker("live") is not None or "tests/bpf/" in item.nodeid
+    if report.skipped and of_capture and not hasattr(report, "wasxfail") and os.environ.get("OISP_REQUIRE_BPF") == "1":
+        report.outcome = "failed"
+        why = report.longrepr[2] if isinstance(report.longrepr, tuple) else report.longrepr
+        report.longrepr = f"could not run: {why}"
+    return report
 
 
 def unavailable(reason: str, *, required: bool) -> NoReturn:

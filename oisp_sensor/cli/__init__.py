@@ -38,7 +38,10 @@ PIPE_CLOSED = 141
 def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
-        return _run(words)
+        try:
+            return _run(words)
+        finally:  # also of --help, which leaves by SystemExit
+            sys.stdout.flush()
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
@@ -62,9 +65,7 @@ def _run(words: list[str]) -> int:
     from oisp_core.errors import OispError  # not for --help: it brings the engine with it
 
     try:
-        code = commands[args.command_name].run(args)
-        sys.stdout.flush()
-        return code
+        return commands[args.command_name].run(args)
     except OispError as error:
         from oisp_sensor.cli.command import error_line
 

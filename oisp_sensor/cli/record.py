@@ -145,12 +145,15 @@ class _Signals:
 
 class _Run:
     def __init__(self, args: argparse.Namespace, scope: Scope) -> None:
+        from oisp_sensor.capture import kernel
+
         self._args = args
         self._scope = scope
         self._signals = _Signals()
         self._failure: BaseException | None = None
         self._stop = threading.Event()
         self._started = time.monotonic()
+        self._clock_base_ns = kernel.clock_base_ns()  # one for the engine and the recording, so that a replay agrees
 
     def run(self) -> int:
         from oisp_sensor.capture import Capture
@@ -198,7 +201,7 @@ class _Run:
 
         info = {"tool": f"oisp-sensor {version()}", "scope": self._scope.label, "host": host_facts()}
         try:
-            fd = recording.create(path, info)
+            fd = recording.create(path, info, self._clock_base_ns)
         except OSError as error:
             hint = "a recording is never written over" if isinstance(error, FileExistsError) else None
             raise ConfigError(path, key="--raw", message=f"cannot be made: {error.strerror}", hint=hint) from error
@@ -256,7 +259,6 @@ class _Run:
     def _pipeline(
         self, capture: Capture, outputs: Outputs, raw_fd: int, ring_fd: int, channel: socket.socket
     ) -> Pipeline:
-        from oisp_sensor.capture import kernel
         from oisp_sensor.enrich.enricher import Enricher
         from oisp_sensor.pipeline import Pipeline
 
@@ -264,7 +266,7 @@ class _Run:
             ring_fd=ring_fd,
             ring_bytes=capture.ring_bytes,
             channel=channel,
-            engine=make_engine(self._args, kernel.clock_base_ns()),
+            engine=make_engine(self._args, self._clock_base_ns),
             enricher=Enricher(argument_policy(self._args)),
             exporters=outputs.exporters,
             view=outputs.view,

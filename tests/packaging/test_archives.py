@@ -9,6 +9,7 @@ import sys
 import tarfile
 import zipfile
 from email import message_from_string
+from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from shutil import which
 
@@ -25,13 +26,14 @@ PACKAGE_ENDINGS = {".py", ".pyi", ".pxd", ".h"}
 
 
 def tracked(root: Path, *folders: str) -> list[str]:
-    """The tree's own files; without git (an unpacked sdist) all that are there."""
+    """The tree's own files; without git (an unpacked sdist) all that are there and that .gitignore does not name."""
     if which("git"):
         listed = subprocess.run(["git", "ls-files", *folders], cwd=root, capture_output=True, text=True, check=False)
         if listed.returncode == 0 and listed.stdout:
             return listed.stdout.splitlines()
-    found = (path for folder in folders for path in (root / folder).rglob("*") if path.is_file())
-    return [str(path.relative_to(root)) for path in found if "__pycache__" not in path.parts]
+    found = (path.relative_to(root) for folder in folders for path in (root / folder).rglob("*") if path.is_file())
+    made = [".git", *(line.rstrip("/") for line in (root / ".gitignore").read_text().splitlines())]
+    return [str(path) for path in found if not any(fnmatch(part, name) for part in path.parts for name in made)]
 
 
 @pytest.fixture(scope="module")

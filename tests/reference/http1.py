@@ -53,8 +53,8 @@ class Http1Reference:
         self.give(TokenKind.WARNING, offset, number=warning)
 
     def warn_bare_lf(self, start: int, end: int) -> None:
-        """`start`: of the line, `end`: after its LF. Said once a message. What stands before the line is not looked at: it
-        may be data that ends in CR."""
+        """`start`: of the line, `end`: after its LF. Said once a message. What stands before the line is not looked at:
+        it may be data that ends in CR."""
         if self.stream[max(start, end - 2) : end - 1] != b"\r" and not self.bare:
             self.bare = True
             self.warn(Warning.BARE_LF, end - 1)
