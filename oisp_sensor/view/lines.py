@@ -136,8 +136,10 @@ def _request(event: dict[str, Any], limit: int | None) -> list[Line]:
     asked = (
         [m for m in messages if isinstance(m, dict) and m.get("role") != "system"] if isinstance(messages, list) else []
     )
-    shown = asked if limit is None else asked[-1:]
-    lines += [[Piece("dim", f"{text(m.get('role'))}: "), Piece("text", _content(m, limit))] for m in shown]
+    # A message without a text of its own carries tool results or calls: those are events, and shown as such.
+    texts = [(text(m.get("role")), content) for m in asked if (content := _content(m, limit))]
+    shown = texts if limit is None else texts[-1:] if asked and _content(asked[-1], limit) else []
+    lines += [[Piece("dim", f"{role}: "), Piece("text", content)] for role, content in shown]
     return lines
 
 

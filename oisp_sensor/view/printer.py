@@ -28,8 +28,13 @@ STYLES = {
 }
 
 
+# What is piped has no width: a file, a pager, a log. Enough that no column of the summary is squeezed out.
+PIPED_WIDTH = 200
+
+
 def console_on(stream: Any) -> Console:
-    return Console(file=stream, highlight=False, markup=False, emoji=False)
+    width = None if stream.isatty() else PIPED_WIDTH
+    return Console(file=stream, highlight=False, markup=False, emoji=False, width=width)
 
 
 class Printer:

@@ -101,7 +101,7 @@ class Summary:
         table = Table(box=None, pad_edge=False, header_style="bold")
         for name in ("provider", "model"):
             table.add_column(name, overflow="fold")
-        for name in ("requests", "answers", "errors", "partial", "tokens in", "tokens out", "median", "slowest 5 %"):
+        for name in ("requests", "answers", "errors", "partial", "tokens in", "tokens out", "median", "p95"):
             table.add_column(name, justify="right", no_wrap=True)
         for (provider, model), row in sorted(self._rows.items(), key=lambda item: -item[1].requests):
             counts = (row.requests, row.responses, row.errors, row.partial, row.prompt_tokens, row.completion_tokens)

@@ -44,6 +44,23 @@ def test_under_metadata_lengths_stand_in_place_of_text() -> None:
     assert shown(example("ai-request-metadata-only"))[1].strip() == "user: <72 characters, policy>"
 
 
+def test_a_message_that_only_carries_results_is_not_shown_as_an_empty_text() -> None:
+    event = example("ai-request-openai")
+    event["data"]["messages"].append({"role": "user"})
+    assert len(shown(event)) == 1
+    assert not [line for line in shown(event, None) if line.rstrip().endswith("user:")]
+
+
+def test_the_summary_names_provider_and_model_where_there_is_no_terminal() -> None:
+    summary = Summary()
+    event = example("ai-request-openai")
+    summary.add(event)
+    out = io.StringIO()
+    Printer(console_on(out)).summary(summary)
+    assert "openai" in out.getvalue()
+    assert event["data"]["model"]["id"] in out.getvalue()
+
+
 def test_a_response_says_what_it_cost() -> None:
     lines = shown(example("ai-response-openai"))
     assert "913 ms, first token 386 ms, 412 in + 29 out tokens (256 cached), tool_calls" in lines[0]
