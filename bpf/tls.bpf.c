@@ -13,6 +13,7 @@
 
 #include "control.h"
 #include "oisp/record.h"
+#include "scope.h"
 
 #ifndef OISP_SOURCE_HASH
 #define OISP_SOURCE_HASH "unbuilt"
@@ -20,7 +21,6 @@
 
 char LICENSE[] SEC("license") = "Dual BSD/GPL";
 const volatile char oisp_source_hash[65] SEC(".rodata") = OISP_SOURCE_HASH;
-const volatile struct settings oisp_settings SEC(".rodata") = {};
 
 struct {
   MAP_NUMBER(type, BPF_MAP_TYPE_RINGBUF);
@@ -31,13 +31,6 @@ struct {
   MAP_NUMBER(type, BPF_MAP_TYPE_RINGBUF);
   MAP_NUMBER(max_entries, 256 << 10);
 } control SEC(".maps");
-
-struct {
-  MAP_NUMBER(type, BPF_MAP_TYPE_HASH);
-  MAP_NUMBER(max_entries, 32768);
-  MAP_TYPE(key, u32);
-  MAP_TYPE(value, struct member);
-} scope SEC(".maps");
 
 struct {
   MAP_NUMBER(type, BPF_MAP_TYPE_HASH);
@@ -116,31 +109,6 @@ INLINE void count_loss(u32 cause, u64 records, int direction, u64 bytes) {
 INLINE u64 wake_flags(void) {
   return bpf_ringbuf_query(&ring, BPF_RB_AVAIL_DATA) >= oisp_settings.wake_bytes ? BPF_RB_FORCE_WAKEUP
                                                                                  : BPF_RB_NO_WAKEUP;
-}
-
-/* ---- scope ---- */
-
-INLINE u64 process_start(struct task_struct *task) {
-  struct task_struct *leader = NULL;
-  u64 start = 0;
-  kernel_read(&leader, &task->group_leader);
-  if (leader)
-    kernel_read(&start, &leader->start_boottime);
-  return start;
-}
-
-INLINE int current_in_scope(u32 tgid, u64 start) {
-  if (tgid == oisp_settings.self[0] || tgid == oisp_settings.self[1])
-    return 0;
-  if (oisp_settings.mode == SCOPE_TREE) {
-    struct member *m = bpf_map_lookup_elem(&scope, &tgid);
-    return m && start - m->start_time < CLOCK_TICK_NS;
-  }
-  if (oisp_settings.mode == SCOPE_CGROUP)
-    return bpf_get_current_ancestor_cgroup_id(oisp_settings.cgroup_level) == oisp_settings.cgroup;
-  if (oisp_settings.mode == SCOPE_UID)
-    return (u32)bpf_get_current_uid_gid() == oisp_settings.uid;
-  return oisp_settings.mode == SCOPE_ALL;
 }
 
 /* ---- connections ---- */
@@ -766,15 +734,6 @@ INLINE void put_process(u32 event, u32 pid, u32 ppid, u64 start, u32 status) {
   r->gid = ids >> 32;
   r->status = status;
   bpf_ringbuf_submit(r, BPF_RB_FORCE_WAKEUP);
-}
-
-INLINE u32 parent_of(struct task_struct *task) {
-  struct task_struct *parent = NULL;
-  int tgid = 0;
-  kernel_read(&parent, &task->real_parent);
-  if (parent)
-    kernel_read(&tgid, &parent->tgid);
-  return tgid;
 }
 
 #ifdef OISP_MODERN

@@ -54,7 +54,7 @@ class Programs:
         raise refusals[-1]
 
     def _load_variant(self, scope: Scope, ring_bytes: int, variant: str) -> Object:
-        made = Object(objects.path(variant).read_bytes(), variant)
+        made = Object(objects.path("tls", variant).read_bytes(), f"tls.{variant}")
         try:
             made.resize("ring", ring_bytes)
             made.resize("control", CONTROL_BYTES)

@@ -124,7 +124,7 @@ def _objects() -> Check:
     found = []
     for variant in objects.VARIANTS:
         try:
-            found.append(objects.path(variant).name)
+            found.append(objects.path("tls", variant).name)
         except CaptureError as error:
             return Check("kernel programs", False, error.what, remedy=error.remedy)
     return Check("kernel programs", True, ", ".join(found))

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import importlib.util
+import itertools
 import re
 import struct
 from pathlib import Path
@@ -13,7 +14,8 @@ import pytest
 from oisp_sensor.capture import elf, objects, program
 
 ARCHITECTURES = ("x86_64", "aarch64")
-EVERY = [(arch, variant) for arch in ARCHITECTURES for variant in objects.VARIANTS]
+EVERY = list(itertools.product(objects.PROGRAMS, ARCHITECTURES, objects.VARIANTS))
+OF_TLS = [(arch, variant) for program, arch, variant in EVERY if program == "tls"]
 
 
 @pytest.fixture(scope="module")
@@ -24,35 +26,37 @@ def builder(repo_root):
     return module
 
 
-@pytest.mark.parametrize(("arch", "variant"), EVERY)
-def test_the_source_hash_inside_is_that_of_the_sources(builder, arch, variant):
-    image = objects.path(variant, arch).read_bytes()
-    assert builder.source_hash().encode() in image, "stale object: run tools/build_bpf.py"
+@pytest.mark.parametrize(("which", "arch", "variant"), EVERY)
+def test_the_source_hash_inside_is_that_of_the_sources(builder, which, arch, variant):
+    image = objects.path(which, variant, arch).read_bytes()
+    assert builder.source_hash(which).encode() in image, "stale object: run tools/build_bpf.py"
     offset, size = elf.object_symbol(image, "oisp_source_hash")
     assert (offset >= 0, size) == (True, 65)
 
 
-@pytest.mark.parametrize(("arch", "variant"), EVERY)
-def test_a_rebuild_gives_the_same_bytes(builder, tmp_path, arch, variant):
+@pytest.mark.parametrize(("which", "arch", "variant"), EVERY)
+def test_a_rebuild_gives_the_same_bytes(builder, tmp_path, which, arch, variant):
     absent = builder.missing_tools()
     if absent:
         pytest.skip(f"{', '.join(absent)} is not installed")
-    builder.build(arch, variant, tmp_path / "object")
-    assert (tmp_path / "object").read_bytes() == objects.path(variant, arch).read_bytes()
+    builder.build(which, arch, variant, tmp_path / "object")
+    assert (tmp_path / "object").read_bytes() == objects.path(which, variant, arch).read_bytes()
 
 
-@pytest.mark.parametrize(("arch", "variant"), EVERY)
-def test_no_path_of_a_machine_is_inside(arch, variant):
-    image = objects.path(variant, arch).read_bytes()
+@pytest.mark.parametrize(("which", "arch", "variant"), EVERY)
+def test_no_path_of_a_machine_is_inside(which, arch, variant):
+    image = objects.path(which, variant, arch).read_bytes()
     assert not re.search(rb"/(home|root|work|tmp|usr|build)/", image)
 
 
 def test_a_source_that_no_list_names_would_go_unnoticed(builder, repo_root):
     """The hash covers every header that the sources include."""
-    named = {Path(name).name for name in builder.SOURCES}
-    for name in builder.SOURCES:
-        for included in re.findall(r'#include "([^"]+)"', (repo_root / name).read_text()):
-            assert Path(included).name in named
+    assert tuple(builder.PROGRAMS) == objects.PROGRAMS
+    for sources in builder.PROGRAMS.values():
+        named = {Path(name).name for name in sources}
+        for name in sources:
+            for included in re.findall(r'#include "([^"]+)"', (repo_root / name).read_text()):
+                assert Path(included).name in named
 
 
 def constants(text: str) -> dict[str, int]:
@@ -76,15 +80,15 @@ def test_the_loader_has_the_numbers_of_the_programs(repo_root):
     assert {name: cause for cause, name in program.LOSS_CAUSES.items()} == causes
 
 
-@pytest.mark.parametrize(("arch", "variant"), EVERY)
+@pytest.mark.parametrize(("arch", "variant"), OF_TLS)
 def test_the_settings_have_the_size_that_the_loader_writes(arch, variant):
-    image = objects.path(variant, arch).read_bytes()
+    image = objects.path("tls", variant, arch).read_bytes()
     assert elf.object_symbol(image, "oisp_settings")[1] == len(program.Settings(1).pack())
 
 
-@pytest.mark.parametrize(("arch", "variant"), EVERY)
+@pytest.mark.parametrize(("arch", "variant"), OF_TLS)
 def test_the_programs_that_the_loader_asks_for_are_there(arch, variant):
-    image = objects.path(variant, arch).read_bytes()
+    image = objects.path("tls", variant, arch).read_bytes()
     wanted = ["on_fork", "on_exec", "on_exit"]
     if variant == "modern":
         wanted += ["probe_any"]

@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: GPL-2.0-only OR BSD-2-Clause
+ *
+ * Which processes are captured: the settings, the table of a command's or a process's tree, and the question that every
+ * program asks first. tls.bpf.c keeps the table (fork, exit); other objects are loaded onto the same map.
+ */
+#ifndef OISP_BPF_SCOPE_H
+#define OISP_BPF_SCOPE_H
+
+#include "control.h"
+#include "kernel.h"
+
+const volatile struct settings oisp_settings SEC(".rodata") = {};
+
+struct {
+  MAP_NUMBER(type, BPF_MAP_TYPE_HASH);
+  MAP_NUMBER(max_entries, 32768);
+  MAP_TYPE(key, u32);
+  MAP_TYPE(value, struct member);
+} scope SEC(".maps");
+
+INLINE u64 process_start(struct task_struct *task) {
+  struct task_struct *leader = NULL;
+  u64 start = 0;
+  kernel_read(&leader, &task->group_leader);
+  if (leader)
+    kernel_read(&start, &leader->start_boottime);
+  return start;
+}
+
+INLINE int current_in_scope(u32 tgid, u64 start) {
+  if (tgid == oisp_settings.self[0] || tgid == oisp_settings.self[1])
+    return 0;
+  if (oisp_settings.mode == SCOPE_TREE) {
+    struct member *m = bpf_map_lookup_elem(&scope, &tgid);
+    return m && start - m->start_time < CLOCK_TICK_NS;
+  }
+  if (oisp_settings.mode == SCOPE_CGROUP)
+    return bpf_get_current_ancestor_cgroup_id(oisp_settings.cgroup_level) == oisp_settings.cgroup;
+  if (oisp_settings.mode == SCOPE_UID)
+    return (u32)bpf_get_current_uid_gid() == oisp_settings.uid;
+  return oisp_settings.mode == SCOPE_ALL;
+}
+
+INLINE u32 parent_of(struct task_struct *task) {
+  struct task_struct *parent = NULL;
+  int tgid = 0;
+  kernel_read(&parent, &task->real_parent);
+  if (parent)
+    kernel_read(&tgid, &parent->tgid);
+  return tgid;
+}
+
+#endif
