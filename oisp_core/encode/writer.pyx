@@ -943,10 +943,20 @@ cdef void put_parameters(oisp_line* to) noexcept nogil:
     end_raw(to, opened)
 
 
+cdef bint system_is_apart(const oisp_exchange* x) noexcept nogil:
+    cdef uint32_t i
+    for i in range(x.messages_count):
+        if apart(&x.messages[i]):
+            return True
+        if x.messages[i].role == OISP_ROLE_SYSTEM:
+            return False
+    return x.system.form != OISP_TEXT_NONE
+
+
 cdef uint64_t estimated_tokens(const oisp_exchange* x) noexcept nogil:
     """A rule of thumb, not a tokenizer: a token for every four bytes of text as the wire writes it (messages, system
     prompt, names and descriptions of tools), and four for each message."""
-    cdef uint64_t bytes = x.system.size
+    cdef uint64_t bytes = x.system.size if system_is_apart(x) else 0  # else it is one of the messages
     cdef uint32_t i
     for i in range(x.messages_count):
         if x.system.form == OISP_TEXT_NONE or not apart(&x.messages[i]):
@@ -977,16 +987,6 @@ cdef void put_other_messages(oisp_line* to) noexcept nogil:
         to.w.out.size = opened
     else:
         line_put(to, b"]")
-
-
-cdef bint system_is_apart(const oisp_exchange* x) noexcept nogil:
-    cdef uint32_t i
-    for i in range(x.messages_count):
-        if apart(&x.messages[i]):
-            return True
-        if x.messages[i].role == OISP_ROLE_SYSTEM:
-            return False
-    return x.system.form != OISP_TEXT_NONE
 
 
 cdef const oisp_text* system_text(oisp_line* to) noexcept nogil:

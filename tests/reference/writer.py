@@ -293,13 +293,18 @@ class Twin:
         whole = "".join(content(text) for text in self.system_texts())
         return {"has_system_prompt": True, "system_prompt_hash": self.hash(whole)}
 
-    def system_ext(self) -> Event:
-        """The prompt from a place of its own, unless it is one of the messages."""
+    def system_is_apart(self) -> bool:
         for m in self.x.get("messages", ()):
             if m.get("flags", 0) & 2:
-                break
+                return True
             if m.get("role") == 1:
-                return {}
+                return False
+        return self.x.get("system") is not None
+
+    def system_ext(self) -> Event:
+        """The prompt from a place of its own, unless it is one of the messages."""
+        if not self.system_is_apart():
+            return {}
         text = next((t for t in (self.x.get("system"), *(m.get("content") for m in self.x.get("messages", ())
                      if m.get("flags", 0) & 2)) if there(t)), None)  # fmt: skip
         if text is None or content(text) == "":
@@ -328,7 +333,7 @@ class Twin:
 
     def estimate(self) -> int:
         x = self.x
-        size = wire_size(x.get("system"))
+        size = wire_size(x.get("system")) if self.system_is_apart() else 0
         for m in x.get("messages", ()):
             if x.get("system") is None or not m.get("flags", 0) & 2:
                 size += wire_size(m.get("content"))
