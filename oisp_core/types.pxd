@@ -229,6 +229,13 @@ cdef extern from "oisp/exchange.h" nogil:
         int8_t success
         uint8_t server
         uint16_t message
+        oisp_text error_type
+        oisp_text error_message
+    ctypedef struct oisp_hit:
+        oisp_text source
+        oisp_text content
+        oisp_text score
+        oisp_text distance
     ctypedef struct oisp_choice:
         int64_t index
         uint8_t role
@@ -264,6 +271,11 @@ cdef extern from "oisp/exchange.h" nogil:
         oisp_text previous_id
         oisp_text conversation
         oisp_text user
+        oisp_text query
+        oisp_text source
+        oisp_text client_name
+        oisp_text client_version
+        int64_t top_k
         int64_t input_count
         uint32_t images
         oisp_message_part* messages
@@ -288,6 +300,7 @@ cdef extern from "oisp/exchange.h" nogil:
         uint8_t finish
         uint8_t has_calls_word
         uint8_t success
+        oisp_text server_name
         int64_t embedding_count
         int64_t dimensions
         oisp_usage usage
@@ -297,6 +310,9 @@ cdef extern from "oisp/exchange.h" nogil:
         oisp_call* calls
         uint32_t calls_count
         uint32_t calls_capacity
+        oisp_hit* hits
+        uint32_t hits_count
+        uint32_t hits_capacity
         uint32_t chunk_index
         uint8_t chunk_kind
         uint8_t chunk_role
@@ -420,6 +436,11 @@ cdef extern from "oisp/encode.h" nogil:
         oisp_slice method
         oisp_slice conversation_id
         oisp_slice tool_name
+        oisp_slice server_name
+        oisp_slice client_name
+        oisp_slice session_id
+        oisp_slice source_type
+        oisp_slice source_name
         oisp_confidence confidence
         int64_t latency_ns
         int64_t first_token_ns

@@ -35,4 +35,6 @@ cdef oisp_status decode_response(const oisp_dialects* t, oisp_exchange* x, const
 cdef oisp_status decode_event(const oisp_dialects* t, oisp_exchange* x, oisp_slice name, const uint8_t* data, size_t size) noexcept nogil
 # After the last byte: derived values (finish, usage normalised, joined arguments checked). status: HTTP status, 0 unknown.
 cdef void decode_finish(const oisp_dialects* t, oisp_exchange* x, int status) noexcept nogil
+# Of a retrieval: the contract's word for what is asked, and its name where the path says it. Empty where it is none.
+cdef void dialect_source(const oisp_dialects* t, uint16_t dialect, oisp_slice target, oisp_slice* kind, oisp_slice* name) noexcept nogil
 cdef oisp_slice dialect_name(const oisp_dialects* t, uint16_t dialect) noexcept nogil

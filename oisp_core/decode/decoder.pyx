@@ -30,6 +30,7 @@ cdef extern from "oisp/dialect.h" nogil:
         OISP_REC_CALL
         OISP_REC_ANSWER
         OISP_REC_CHOICE
+        OISP_REC_HIT
         OISP_SLOT_NONE
         OISP_SLOT_MODEL
         OISP_SLOT_SYSTEM
@@ -58,6 +59,12 @@ cdef extern from "oisp/dialect.h" nogil:
         OISP_SLOT_TYPE
         OISP_SLOT_ARGUMENTS
         OISP_SLOT_SERVER_NAME
+        OISP_SLOT_QUERY
+        OISP_SLOT_SOURCE
+        OISP_SLOT_SCORE
+        OISP_SLOT_DISTANCE
+        OISP_SLOT_CLIENT_NAME
+        OISP_SLOT_CLIENT_VERSION
         OISP_SLOT_ROLE
         OISP_SLOT_FINISH
         OISP_SLOT_STREAM
@@ -80,6 +87,7 @@ cdef extern from "oisp/dialect.h" nogil:
         OISP_SLOT_CACHE_WRITE_TOKENS
         OISP_SLOT_REASONING_TOKENS
         OISP_SLOT_INNER
+        OISP_SLOT_TOP_K
         OISP_SLOT_COUNT
         OISP_OP_SET
         OISP_OP_ONCE
@@ -149,6 +157,11 @@ cdef extern from "oisp/dialect.h" nogil:
         uint16_t inner_count
         uint16_t done_size
         uint32_t done
+        uint32_t source
+        uint32_t beside
+        uint16_t source_size
+        uint16_t beside_size
+        uint8_t before
     ctypedef struct oisp_dialects_table "oisp_dialects":
         oisp_json_table json
         const oisp_slot_leaf* leaves
@@ -208,6 +221,8 @@ cdef struct work:
     sink sinks[SINKS]        # of the event in hand
     uint32_t sink_count      # SINKS + 1: too many
     uint32_t item            # that fill_text works for
+    uint16_t column          # record whose items are joined by place, and the place that comes next
+    uint32_t place
     shape shapes[TEMPLATES]
     uint32_t shape_count
     uint32_t shape_last      # fitted last
@@ -430,7 +445,7 @@ cdef bint text_equal(work* w, const oisp_text* t, const uint8_t* data, size_t si
 cdef bint slot_may_be_cut(int slot) noexcept nogil:
     return slot in (
         OISP_SLOT_CONTENT, OISP_SLOT_REASONING, OISP_SLOT_REFUSAL, OISP_SLOT_SYSTEM, OISP_SLOT_DESCRIPTION,
-        OISP_SLOT_ARGUMENTS, OISP_SLOT_ERROR_MESSAGE,
+        OISP_SLOT_ARGUMENTS, OISP_SLOT_ERROR_MESSAGE, OISP_SLOT_QUERY,
     )
 
 
@@ -1043,6 +1058,36 @@ cdef void fill_answer(const view* v, uint16_t record, const picks* k, uint32_t l
     if r.server or present(k, OISP_SLOT_SERVER):
         a.server = 1
     a.message = <uint16_t> (parent if 0 <= parent < 65535 else 65535)
+    if present(k, OISP_SLOT_ERROR):
+        a.success = 0
+    fill_text(v, &a.error_type, record, OISP_SLOT_ERROR_TYPE, k, low, high)
+    fill_text(v, &a.error_message, record, OISP_SLOT_ERROR_MESSAGE, k, low, high)
+
+
+# The item of a record that is joined by place: the n-th of each of these records is one item, for stores that answer
+# column by column (all ids, then all texts).
+cdef oisp_hit* hit_at_place(work* w, uint16_t record) noexcept nogil:
+    if w.column != record:
+        w.column = record
+        w.place = 0
+    w.place += 1
+    if w.place <= w.x.hits_count:
+        return w.x.hits + w.place - 1
+    return <oisp_hit*> grow(w, <void**> &w.x.hits, &w.x.hits_count, &w.x.hits_capacity, sizeof(oisp_hit))
+
+
+cdef void fill_hit(const view* v, uint16_t record, const picks* k, uint32_t low, uint32_t high) noexcept nogil:
+    cdef oisp_hit* h
+    if v.t.records[record].fresh == 2:
+        h = hit_at_place(v.w, record)
+    else:
+        h = <oisp_hit*> grow(v.w, <void**> &v.w.x.hits, &v.w.x.hits_count, &v.w.x.hits_capacity, sizeof(oisp_hit))
+    if h == NULL:
+        return
+    fill_text(v, &h.source, record, OISP_SLOT_SOURCE, k, low, high)
+    fill_text(v, &h.content, record, OISP_SLOT_CONTENT, k, low, high)
+    fill_text(v, &h.score, record, OISP_SLOT_SCORE, k, low, high)
+    fill_text(v, &h.distance, record, OISP_SLOT_DISTANCE, k, low, high)
 
 
 cdef oisp_choice* find_choice(work* w, int64_t index) noexcept nogil:
@@ -1111,6 +1156,12 @@ cdef void fill_request(const view* v, uint16_t record, const picks* k, uint32_t 
     if flag >= 0:
         x.flags |= OISP_X_STREAM_ASKED if flag else OISP_X_STREAM_NOT_ASKED
     x.input_count = fill_number(v, record, OISP_SLOT_INPUT_COUNT, k, 0, x.input_count)
+    fill_text(v, &x.query, record, OISP_SLOT_QUERY, k, 0, high)
+    fill_text(v, &x.source, record, OISP_SLOT_SOURCE, k, 0, high)
+    fill_text(v, &x.client_name, record, OISP_SLOT_CLIENT_NAME, k, 0, high)
+    fill_text(v, &x.client_version, record, OISP_SLOT_CLIENT_VERSION, k, 0, high)
+    x.top_k = fill_number(v, record, OISP_SLOT_TOP_K, k, 0, x.top_k)
+    x.dimensions = fill_number(v, record, OISP_SLOT_DIMENSIONS, k, 0, x.dimensions)
     x.images += <uint32_t> fill_number(v, record, OISP_SLOT_IMAGES, k, 0, 0)
 
 
@@ -1165,6 +1216,8 @@ cdef void fill_answered(const view* v, uint16_t record, const picks* k, uint32_t
         fill_text(v, &x.finish_raw, record, OISP_SLOT_FINISH, k, 0, high)
         x.finish = <uint8_t> fill_word(v, record, OISP_SLOT_FINISH, k)
         x.chunk_finish = x.finish
+    fill_text(v, &x.server_name, record, OISP_SLOT_SERVER_NAME, k, 0, high)
+    fill_text(v, &x.query, record, OISP_SLOT_QUERY, k, 0, high)
     x.embedding_count = fill_number(v, record, OISP_SLOT_EMBEDDING_COUNT, k, 0, x.embedding_count)
     x.dimensions = fill_number(v, record, OISP_SLOT_DIMENSIONS, k, 0, x.dimensions)
     fill_usage(v, record, k, high)
@@ -1185,6 +1238,8 @@ cdef void fill_record(const view* v, uint16_t record, uint32_t low, uint32_t hig
         fill_answer(v, record, &k, low, high, parent)
     elif kind == OISP_REC_CHOICE:
         fill_choice(v, record, &k, low, high)
+    elif kind == OISP_REC_HIT:
+        fill_hit(v, record, &k, low, high)
     else:
         if k.any:
             if kind == OISP_REC_REQUEST:
@@ -1214,6 +1269,7 @@ cdef oisp_status decode_document(
         v.data = data
         v.caps = w.json.captures
         v.count = w.json.count
+        w.column = 0
         fill_record(&v, s.record, 0, v.count, -1)
     return status
 
@@ -1677,7 +1733,9 @@ cdef void exchange_reset(oisp_exchange* x) noexcept nogil:
     x.choices_capacity = kept.choices_capacity
     x.calls = kept.calls
     x.calls_capacity = kept.calls_capacity
-    x.input_count = x.embedding_count = x.dimensions = OISP_ABSENT
+    x.hits = kept.hits
+    x.hits_capacity = kept.hits_capacity
+    x.input_count = x.embedding_count = x.dimensions = x.top_k = OISP_ABSENT
     x.usage.prompt = x.usage.completion = x.usage.total = OISP_ABSENT
     x.usage.cached = x.usage.cache_write = x.usage.reasoning = OISP_ABSENT
     w.inner = 0
@@ -1705,6 +1763,7 @@ cdef void exchange_free(oisp_exchange* x) noexcept nogil:
     free(x.answers)
     free(x.choices)
     free(x.calls)
+    free(x.hits)
     free(w)
 
 
@@ -1775,6 +1834,44 @@ cdef oisp_slice dialect_name(const oisp_dialects* table, uint16_t dialect) noexc
         name.data = t.json.pool + d.name
         name.size = d.name_size
     return name
+
+
+# What a retrieval asks: the contract's word for it, and its name where the path has it (the target is not kept).
+cdef void dialect_source(const oisp_dialects* table, uint16_t dialect, oisp_slice target, oisp_slice* kind, oisp_slice* name) noexcept nogil:
+    cdef const oisp_dialects_table* t = <const oisp_dialects_table*> table
+    cdef const oisp_dialect* d = dialect_at(t, dialect)
+    cdef oisp_slice last
+    cdef uint32_t i = 0, start
+    cdef bint found = False
+    last.data = kind.data = name.data = NULL
+    last.size = kind.size = name.size = 0
+    if d == NULL or d.source_size == 0:
+        return
+    kind.data = t.json.pool + d.source
+    kind.size = d.source_size
+    while i < target.size and target.data[i] != 63 and d.beside_size:
+        start = i + 1
+        i = start
+        while i < target.size and target.data[i] != 47 and target.data[i] != 63:
+            i += 1
+        if found:
+            last.data = target.data + start
+            last.size = i - start
+            break
+        if i - start == d.beside_size and memcmp(target.data + start, t.json.pool + d.beside, d.beside_size) == 0:
+            found = True
+            if d.before:
+                break
+        elif d.before:
+            last.data = target.data + start
+            last.size = i - start
+    if not found:
+        return
+    name[0] = last
+    for i in range(last.size):
+        if last.data[i] == 58:  # the verb of `docs:query`
+            name.size = i
+            return
 
 
 # --- Python ---------------------------------------------------------------------------------------------------------
@@ -1884,7 +1981,7 @@ cdef void fill_dialects(oisp_dialects_table* t, compiled) except *:
     cdef oisp_dialect* d = <oisp_dialect*> table_of(compiled.dialects, sizeof(oisp_dialect))
     t.dialects = d
     t.count = len(compiled.dialects)
-    for i, (name, framing, hook, flags, request, response, stream, inner, done) in enumerate(compiled.dialects):
+    for i, (name, framing, hook, flags, request, response, stream, inner, done, source) in enumerate(compiled.dialects):
         d[i].name, d[i].name_size = name
         d[i].framing, d[i].hook, d[i].flags = framing, hook, flags
         fill_section(&d[i].request, request)
@@ -1892,6 +1989,7 @@ cdef void fill_dialects(oisp_dialects_table* t, compiled) except *:
         fill_section(&d[i].stream, stream)
         d[i].inner, d[i].inner_count = inner
         d[i].done, d[i].done_size = done
+        d[i].source, d[i].source_size, d[i].beside, d[i].beside_size, d[i].before = source
 
 
 cdef object text_value(const oisp_exchange* x, const oisp_text* t):
@@ -2015,6 +2113,12 @@ cdef class Decoder:
             "conversation": text_value(x, &x.conversation),
             "user": text_value(x, &x.user),
             "input_count": number_value(x.input_count),
+            "query": text_value(x, &x.query),
+            "source": text_value(x, &x.source),
+            "top_k": number_value(x.top_k),
+            "client": [text_value(x, &x.client_name), text_value(x, &x.client_version)],
+            "server_name": text_value(x, &x.server_name),
+            "hits": [self.hit(i) for i in range(x.hits_count)],
             "images": x.images,
             "messages": [self.message(i) for i in range(x.messages_count)],
             "tools": [self.tool(i) for i in range(x.tools_count)],
@@ -2094,6 +2198,17 @@ cdef class Decoder:
             "success": a.success,
             "message": a.message,
             "server": bool(a.server),
+            "error_type": text_value(self.x, &a.error_type),
+            "error_message": text_value(self.x, &a.error_message),
+        }
+
+    cdef object hit(self, uint32_t i):
+        cdef oisp_hit* h = self.x.hits + i
+        return {
+            "source": text_value(self.x, &h.source),
+            "content": text_value(self.x, &h.content),
+            "score": text_value(self.x, &h.score),
+            "distance": text_value(self.x, &h.distance),
         }
 
     cdef object choice(self, uint32_t i):

@@ -28,6 +28,7 @@ FRAMINGS = {"none": 0, "sse": 1, "ndjson": 2, "json_array": 3, "eventstream": 4}
 NULL, FALSE, TRUE, NUMBER, STRING, ARRAY, OBJECT = (1 << n for n in range(7))
 ANY = FALSE | TRUE | NUMBER | STRING | ARRAY | OBJECT
 KINDS = {
+    "null": NULL,
     "bool": FALSE | TRUE,
     "number": NUMBER,
     "string": STRING,
@@ -42,12 +43,13 @@ TEXT_SLOTS = [
     "none", "model", "system", "tool_choice", "temperature", "top_p", "max_tokens", "frequency_penalty",
     "presence_penalty", "stop", "previous_id", "conversation", "user", "id", "error_type", "error_message",
     "error_code", "service_tier", "usage", "content", "reasoning", "refusal", "call_id", "name", "description",
-    "type", "arguments", "server_name", "role", "finish",
+    "type", "arguments", "server_name", "query", "source", "score", "distance", "client_name", "client_version", "role",
+    "finish",
 ]
 OTHER_SLOTS = [
     "stream", "input_count", "images", "index", "server", "custom", "success", "error", "terminal", "restart",
     "cached_answer", "embedding_count", "dimensions", "prompt_tokens", "completion_tokens", "total_tokens",
-    "cached_tokens", "cache_write_tokens", "reasoning_tokens", "inner",
+    "cached_tokens", "cache_write_tokens", "reasoning_tokens", "inner", "top_k",
 ]
 # fmt: on
 SLOTS = {name: number for number, name in enumerate([*TEXT_SLOTS, *OTHER_SLOTS])}
@@ -84,7 +86,7 @@ USAGE_SLOTS = {"usage", *TOKENS}
 ERROR_SLOTS = {"error", "error_type", "error_message", "error_code"}
 ANSWERED = {
     "id", "model", "service_tier", "success", "terminal", "restart", "cached_answer", "embedding_count", "dimensions",
-    "finish", "inner", *USAGE_SLOTS, *ERROR_SLOTS,
+    "finish", "inner", "server_name", "query", *USAGE_SLOTS, *ERROR_SLOTS,
 }  # fmt: skip
 
 # record -> number, its slots, records that may stand in it
@@ -94,19 +96,22 @@ RECORDS: dict[str, tuple[int, set[str], set[str]]] = {
         {
             "model", "system", "stream", "tool_choice", "temperature", "top_p", "max_tokens", "frequency_penalty",
             "presence_penalty", "stop", "previous_id", "conversation", "user", "input_count", "images", "inner",
+            "query", "source", "top_k", "dimensions", "client_name", "client_version",
         },
         {"messages", "tools", "calls", "answers"},
     ),
-    "response": (2, ANSWERED, {"choices", "calls", "answers"}),
-    "stream": (3, ANSWERED, {"choices", "calls", "answers"}),
+    "response": (2, ANSWERED, {"choices", "calls", "answers", "hits"}),
+    "stream": (3, ANSWERED, {"choices", "calls", "answers", "hits"}),
     "messages": (4, {"role", "content", "call_id", "name", "images"}, {"calls", "answers"}),
     "tools": (5, {"name", "description", "type", "server"}, set()),
     "calls": (6, {"id", "name", "type", "arguments", "server_name", "index", "server", "custom", "finish"}, set()),
-    "answers": (7, {"call_id", "name", "content", "success", "server"}, set()),
+    "answers": (7, {"call_id", "name", "content", "success", "server", *ERROR_SLOTS}, set()),
     "choices": (8, {"index", "role", "content", "reasoning", "refusal", "finish", "images"}, {"calls"}),
+    "hits": (9, {"source", "content", "score", "distance"}, set()),
 }  # fmt: skip
 
-NUMBERS = {"index", *TOKENS}
+NUMBERS = {"index", "top_k", "score", "distance", *TOKENS}
+JOINS = {"never": 1, "place": 2}
 COUNTED = {"input_count", "images", "embedding_count"}
 JSON_SLOTS = {"usage", "temperature", "top_p", "max_tokens", "frequency_penalty", "presence_penalty"}
 FLAG_SLOTS = {"error", "server", "custom", "terminal", "restart", "cached_answer"}
@@ -129,7 +134,7 @@ def default_kinds(slot: str) -> int:
         return ANY
     if slot == "dimensions":
         return ARRAY | STRING
-    if slot in ("id", "finish", "error_code", "call_id"):
+    if slot in ("id", "finish", "error_code", "call_id", "source"):
         return STRING | NUMBER
     return STRING
 
@@ -183,7 +188,7 @@ Step = tuple[str, Any]  # ("key", name) | ("element", None) | ("member", None) |
 MAX_FILE = 262_144  # bytes; the longest of ours has 10 KB
 MAX_ROWS = 4_000  # slots of one dialect, so that the numbers of records and words keep within 16 bits
 
-_KEY = re.compile(r"[A-Za-z0-9_\-:/@$]+")
+_KEY = re.compile(r"[A-Za-z0-9_\-:/@$]+|'[^']+'")
 _SELECT = re.compile(r"\[(!?)([A-Za-z0-9_\-:/@$]+)(?:(!?=)([^\]]+))?\]")
 
 
@@ -217,7 +222,7 @@ def parse_path(text: str) -> list[Step]:
             found = _KEY.match(text, at)
             if not found:
                 raise ValueError(f"{text[at:]!r} is no key")
-            steps.append(("key", found[0]))
+            steps.append(("key", found[0].strip("'")))
             at = found.end()
     return steps
 
@@ -431,7 +436,7 @@ class Compiler:
         self.out.records.append(
             (
                 RECORDS[kind][0],
-                int(table.get("join") == "never"),
+                JOINS.get(table.get("join", ""), 0),
                 parent,
                 ROLES.get(role or "", 0),
                 int(flags["server"]),
@@ -675,7 +680,8 @@ class Compiler:
 
 SECTIONS = ("request", "response", "stream")
 FORMS = ("path", "json", "base64", "embedded", "count", "length", "present")
-DIALECT_KEYS = {"dialect", "framing", "done", "maps", "usage", "finish", "inner", "hook", *SECTIONS, *WORDS}
+DIALECT_KEYS = {"dialect", "framing", "done", "maps", "usage", "finish", "inner", "hook", "source", *SECTIONS, *WORDS}
+SOURCES = ("vector_db", "knowledge_base", "file_search", "web_search", "database", "api", "other")
 HOOKS: dict[str, int] = {}
 
 
@@ -705,6 +711,19 @@ def _inners(compiler: Compiler, doc: Table, names: list[str]) -> tuple[int, int]
     return first, len(out.inners) - first
 
 
+def _source(compiler: Compiler, doc: Table) -> tuple[int, int, int, int, int]:
+    """What a retrieval asks: (type, its size, segment of the path beside its name, its size, before it)."""
+    table = doc.get("source")
+    if table is None:
+        return 0, 0, 0, 0, 0
+    known = isinstance(table, Table) and table.get("type") in SOURCES and len(table) <= 2
+    if not known or set(table) - {"type", "after", "before"}:
+        compiler.complain(doc, "source", expected=f"{{type: WORD, after: SEGMENT}}; words: {SOURCES}", got=table)
+        return 0, 0, 0, 0, 0
+    beside = str(table.get("after", table.get("before", "")))
+    return (*compiler.out.text(table["type"]), *compiler.out.text(beside), int("before" in table))
+
+
 def _compile_one(out: Compiled, file: Path, doc: Table, names: list[str], problems: Problems) -> None:
     compiler = Compiler(out, file, problems)
     for key in set(doc) - DIALECT_KEYS:
@@ -728,9 +747,19 @@ def _compile_one(out: Compiled, file: Path, doc: Table, names: list[str], proble
         ):
             flags |= HAS_CHOICES
     name, done = out.text(doc["dialect"]), out.text(doc.get("done", ""))
+    source = _source(compiler, doc)
     out.names.append(doc["dialect"])
     out.dialects.append(
-        (name, FRAMINGS.get(framing, 0), HOOKS.get(hook or "", 0), flags, *sections, inner, done)  # rows of decoder.pyx
+        (
+            name,
+            FRAMINGS.get(framing, 0),
+            HOOKS.get(hook or "", 0),
+            flags,
+            *sections,
+            inner,
+            done,
+            source,
+        )  # rows of decoder.pyx
     )
 
 

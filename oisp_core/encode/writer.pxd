@@ -17,4 +17,6 @@ cdef oisp_status encode_response(oisp_writer* w, const oisp_exchange* x, const o
 cdef oisp_status encode_embedding(oisp_writer* w, const oisp_exchange* x, const oisp_facts* f) noexcept nogil
 cdef oisp_status encode_chunk(oisp_writer* w, const oisp_exchange* x, const oisp_facts* f) noexcept nogil
 cdef oisp_status encode_tool_call(oisp_writer* w, const oisp_exchange* x, const oisp_call* call, const oisp_facts* f) noexcept nogil
+# A retrieval: request and answer are one event.
+cdef oisp_status encode_retrieve(oisp_writer* w, const oisp_exchange* x, const oisp_facts* f) noexcept nogil
 cdef oisp_status encode_tool_result(oisp_writer* w, const oisp_exchange* x, const oisp_tool_answer* answer, const oisp_facts* f) noexcept nogil

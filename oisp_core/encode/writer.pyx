@@ -11,16 +11,16 @@ Not here: what an event is (decode/), when it is emitted and with which ids (the
 from libc.stdint cimport UINT32_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset, strlen
 from oisp_core.types cimport (
-    OISP_KIND_CHAT, OISP_KIND_COMPLETION, OISP_KIND_UNKNOWN, OISP_LIMIT, OISP_MODEL_CODE_EXECUTION,
+    OISP_KIND_CHAT, OISP_KIND_COMPLETION, OISP_KIND_MCP, OISP_KIND_UNKNOWN, OISP_LIMIT, OISP_MODEL_CODE_EXECUTION,
     OISP_MODEL_FUNCTION_CALLING, OISP_MODEL_JSON_MODE, OISP_MODEL_REASONING, OISP_MODEL_STREAMING,
     OISP_MODEL_SYSTEM_MESSAGES, OISP_MODEL_VISION, OISP_MODEL_WEB_SEARCH, OISP_OK, OISP_PART_SYSTEM,
     OISP_POLICY_FULL, OISP_POLICY_METADATA, OISP_POLICY_REDACTED, OISP_TEXT_JSON, OISP_TEXT_NONE, OISP_TEXT_PLAIN,
     OISP_TEXT_REWRITTEN, OISP_TEXT_STRING, OISP_TEXT_TRUNCATED, OISP_X_CACHED_ANSWER, OISP_X_LIMIT,
-    OISP_X_REQUEST_BAD, OISP_X_RESPONSE_BAD, OISP_X_REWRITTEN, OISP_X_STREAM_ASKED, OISP_X_STREAM_NOT_ASKED,
+    OISP_X_REQUEST_BAD, OISP_X_RESPONSE_BAD, OISP_X_RESPONSE_CUT, OISP_X_REWRITTEN, OISP_X_STREAM_ASKED, OISP_X_STREAM_NOT_ASKED,
     OISP_X_SYSTEM, oisp_buffer, oisp_buffer_free, oisp_buffer_wipe, oisp_call, oisp_choice, oisp_confidence,
     oisp_cost, oisp_exchange, oisp_facts, oisp_message_part, oisp_model, oisp_model_cost, oisp_model_match,
     oisp_models_find, oisp_service_of, oisp_slice, oisp_status, oisp_text, oisp_text_data, oisp_tokens_used,
-    oisp_tool_answer, oisp_tool_def, oisp_ulid, oisp_usage, oisp_usage_has_audio, oisp_verdict, oisp_wipe,
+    oisp_hit, oisp_tool_answer, oisp_tool_def, oisp_ulid, oisp_usage, oisp_usage_has_audio, oisp_verdict, oisp_wipe,
     oisp_writer)
 
 
@@ -60,6 +60,7 @@ cdef extern from "oisp/confidence.h" nogil:
     const uint64_t MISSING_PARENT "OISP_MISSING_BIT(PARENT)"
     const uint64_t MISSING_PRICE "OISP_MISSING_BIT(PRICE)"
     const uint64_t MISSING_PROVIDER "OISP_MISSING_BIT(PROVIDER)"
+    const uint64_t MISSING_QUERY "OISP_MISSING_BIT(QUERY)"
     const uint64_t MISSING_REASONING "OISP_MISSING_BIT(REASONING)"
     const uint64_t MISSING_STOP "OISP_MISSING_BIT(STOP)"
     const uint64_t MISSING_TEXT_FORM "OISP_MISSING_BIT(TEXT_FORM)"
@@ -92,8 +93,10 @@ cdef extern from "oisp/policy.h" nogil:
         OISP_FIELD_CHUNK
         OISP_FIELD_CHUNK_ARGUMENTS
         OISP_FIELD_ERROR_MESSAGE
+        OISP_FIELD_HIT
         OISP_FIELD_MESSAGE
         OISP_FIELD_OTHER_MESSAGE
+        OISP_FIELD_QUERY
         OISP_FIELD_RAW_ARGUMENTS
         OISP_FIELD_REASONING
         OISP_FIELD_REFUSAL
@@ -101,6 +104,7 @@ cdef extern from "oisp/policy.h" nogil:
         OISP_FIELD_SYSTEM_PROMPT
         OISP_FIELD_TOOL_ARGUMENTS
         OISP_FIELD_TOOL_DESCRIPTION
+        OISP_FIELD_TOOL_ERROR
         OISP_FIELD_TOOL_RESULT
     uint8_t oisp_policy_action(int field, int policy)
 
@@ -1535,16 +1539,34 @@ cdef void put_chunk_length(oisp_line* to) noexcept nogil:
 # --- agent.tool_call, agent.tool_result ---
 
 
+cdef void put_agent(oisp_line* to) noexcept nogil:
+    """Who calls, as it names itself to an MCP server."""
+    cdef uint32_t opened = to.w.out.size
+    line_key(to, b'"agent":{')
+    if present(to, &to.x.client_name):
+        text_member(to, b'"name":', &to.x.client_name)
+    else:
+        slice_member(to, b'"name":', &to.f.client_name)
+    text_member(to, b'"version":', &to.x.client_version)
+    slice_member(to, b'"session_id":', &to.f.session_id)
+    end_raw(to, opened)
+
+
 cdef oisp_status encode_tool_call(oisp_writer* w, const oisp_exchange* x, const oisp_call* call,
                                   const oisp_facts* f) noexcept nogil:
     cdef oisp_line line
     cdef oisp_line* to = &line
+    cdef bint mcp = f.verdict != NULL and f.verdict.kind == OISP_KIND_MCP
     begin(to, w, x, f, b"agent.tool_call")
+    put_agent(to)
     line_key(to, b'"tool":{')
     text_member(to, b'"name":', &call.name)
     if call.name.form != OISP_TEXT_NONE:
         word_member(to, b'"type":', oisp_word_agent_tool(oisp_tool_type_of(text_data(to, &call.name), call.name.size)))
-    if call.server:
+    if mcp:
+        line_key(to, b'"provider":"mcp"')
+        slice_member(to, b'"server":', &f.server_name)
+    elif call.server:
         slice_member(to, b'"provider":', &f.provider_id)
     text_member(to, b'"server":', &call.server_name)
     line_put(to, b"}")
@@ -1552,7 +1574,8 @@ cdef oisp_status encode_tool_call(oisp_writer* w, const oisp_exchange* x, const 
         text_member(to, b'"call_id":', &call.id)
     else:
         to.missing |= MISSING_CALL_ID
-    word_member(to, b'"triggered_by":', oisp_word_trigger(OISP_TRIGGERED_BY_LLM_DECISION))
+    if not mcp:  # that a model asked for it is not to be seen there
+        word_member(to, b'"triggered_by":', oisp_word_trigger(OISP_TRIGGERED_BY_LLM_DECISION))
     put_call_arguments(to, call, OISP_FIELD_TOOL_ARGUMENTS)
     begin_ext(to)
     ulid_member(to, b'"request_id":', &f.request_id)
@@ -1620,7 +1643,19 @@ cdef void put_answer_tool(oisp_line* to, const oisp_tool_answer* answer) noexcep
     else:
         return
     word_member(to, b'"type":', oisp_word_agent_tool(oisp_tool_type_of(name, size)))
+    if to.f.server_name.size:
+        line_key(to, b'"provider":"mcp"')
+        slice_member(to, b'"server":', &to.f.server_name)
     line_put(to, b"}")
+
+
+cdef void put_answer_error(oisp_line* to, const oisp_tool_answer* answer) noexcept nogil:
+    cdef uint32_t opened = to.w.out.size
+    line_key(to, b'"error":{')
+    text_member(to, b'"type":', &answer.error_type)
+    if may_put(to, &answer.error_message, OISP_FIELD_TOOL_ERROR, MISSING_ERROR_MESSAGE):
+        text_member(to, b'"message":', &answer.error_message)
+    end_raw(to, opened)
 
 
 cdef oisp_status encode_tool_result(oisp_writer* w, const oisp_exchange* x, const oisp_tool_answer* answer,
@@ -1628,11 +1663,15 @@ cdef oisp_status encode_tool_result(oisp_writer* w, const oisp_exchange* x, cons
     cdef oisp_line line
     cdef oisp_line* to = &line
     begin(to, w, x, f, b"agent.tool_result")
+    put_agent(to)
     put_answer_tool(to, answer)
     put_answer_id(to, answer)
     if answer.success >= 0:
         bool_member(to, b'"success":', answer.success)
+    put_answer_error(to, answer)
     put_result(to, &answer.content)
+    if f.latency_ns != ABSENT:
+        integer_member(to, b'"duration_ms":', f.latency_ns // 1000000)
     begin_ext(to)
     ulid_member(to, b'"request_id":', &f.request_id)
     if answer.server:
@@ -1642,6 +1681,132 @@ cdef oisp_status encode_tool_result(oisp_writer* w, const oisp_exchange* x, cons
         put_related(to, &f.parent_event, b"parent")
     else:
         to.missing |= MISSING_PARENT
+    return finish(to)
+
+
+# --- rag.retrieve ---
+
+cdef enum:
+    PREVIEW = 256  # characters of a result's text
+
+
+cdef uint32_t preview_of(const uint8_t* data, uint32_t size) noexcept nogil:
+    """Bytes of the first characters of the inside of a JSON string; a pair of surrogates is not parted."""
+    cdef uint32_t at = 0, n = 0, step
+    while at < size and n < PREVIEW:
+        step = 1
+        if data[at] == c"\\":
+            step = 6 if at + 1 < size and data[at + 1] == c"u" else 2
+            if step == 6 and at + 12 <= size and (data[at + 2] | 0x20) == c"d" and data[at + 3] >= c"8" and data[at + 6] == c"\\":
+                step = 12
+        at += step
+        while at < size and (data[at] & 0xC0) == 0x80:
+            at += 1
+        n += 1
+    return at if at < size else size
+
+
+cdef void put_preview(oisp_line* to, const oisp_text* t) noexcept nogil:
+    """`content_preview` by policy, `content_hash` of the whole text."""
+    cdef oisp_digest d
+    cdef oisp_text head = t[0]
+    cdef char hex[16]
+    if not present(to, t):
+        return
+    digest(to, t, &d, hex)
+    if may_put(to, t, OISP_FIELD_HIT, MISSING_CONTENT):
+        if t.form == OISP_TEXT_STRING:
+            head.size = preview_of(text_data(to, t), t.size)
+        if t.form == OISP_TEXT_STRING or t.size <= 4 * PREVIEW:
+            text_member(to, b'"content_preview":', &head)
+    line_key(to, b'"content_hash":')
+    put_hash(to, hex)
+
+
+cdef void put_hit(oisp_line* to, const oisp_hit* h) noexcept nogil:
+    line_comma(to)
+    line_put(to, b"{")
+    text_member(to, b'"source":', &h.source)
+    number_member(to, b'"score":', &h.score, False)
+    put_preview(to, &h.content)
+    if is_number(to, &h.distance, False):
+        line_key(to, b'"metadata":{"distance":')
+        line_raw(to, text_data(to, &h.distance), h.distance.size)
+        line_put(to, b"}")
+    line_put(to, b"}")
+
+
+cdef void put_source(oisp_line* to) noexcept nogil:
+    line_key(to, b'"source":{')
+    slice_member(to, b'"type":', &to.f.source_type)
+    if present(to, &to.x.source):
+        text_member(to, b'"name":', &to.x.source)
+    else:
+        slice_member(to, b'"name":', &to.f.source_name)
+    slice_member(to, b'"provider":', &to.f.provider_id)
+    line_put(to, b"}")
+
+
+cdef void put_query(oisp_line* to) noexcept nogil:
+    cdef oisp_digest d
+    cdef char hex[16]
+    if not present(to, &to.x.query):
+        return
+    if may_put(to, &to.x.query, OISP_FIELD_QUERY, MISSING_QUERY):
+        text_member(to, b'"query":', &to.x.query)
+    digest(to, &to.x.query, &d, hex)
+    line_key(to, b'"query_hash":')
+    put_hash(to, hex)
+
+
+cdef void put_retrieve_ext(oisp_line* to) noexcept nogil:
+    cdef const oisp_exchange* x = to.x
+    cdef oisp_digest d
+    cdef char hex[16]
+    begin_ext(to)
+    slice_member(to, b'"method":', &to.f.method)
+    if present(to, &x.query) and action_of(to, OISP_FIELD_QUERY) != OISP_KEEP:
+        digest(to, &x.query, &d, hex)
+        line_key(to, b'"query_length":')
+        line_unsigned(to, d.chars)
+    integer_member(to, b'"query_dimensions":', x.dimensions if x.dimensions > 0 else ABSENT)
+    integer_member(to, b'"top_k":', x.top_k if x.top_k > 0 else ABSENT)
+    if to.f.status:
+        line_key(to, b'"status_code":')
+        line_unsigned(to, to.f.status)
+        bool_member(to, b'"success":', succeeded(to))
+    text_member(to, b'"error_type":', &x.error_type)
+    text_member(to, b'"error_code":', &x.error_code)
+    end_ext(to)
+
+
+cdef oisp_status encode_retrieve(oisp_writer* w, const oisp_exchange* x, const oisp_facts* f) noexcept nogil:
+    cdef oisp_line line
+    cdef oisp_line* to = &line
+    cdef uint32_t i
+    begin(to, w, x, f, b"rag.retrieve")
+    put_source(to)
+    put_query(to)
+    if f.status and succeeded(to) and f.dialect.size:
+        if x.flags & (OISP_X_RESPONSE_BAD | OISP_X_RESPONSE_CUT):  # the results that were read, but not how many there are
+            to.partial = 1
+        else:
+            line_key(to, b'"results_count":')
+            line_unsigned(to, x.hits_count)
+        line_key(to, b'"results":[')
+        for i in range(x.hits_count):
+            put_hit(to, &x.hits[i])
+        line_put(to, b"]")
+    if f.latency_ns != ABSENT:
+        integer_member(to, b'"latency_ms":', f.latency_ns // 1000000)
+    else:
+        to.missing |= MISSING_LATENCY
+    put_retrieve_ext(to)
+    put_related(to, &f.response_event, b"caused_by")
+    if x.flags & OISP_X_REQUEST_BAD:
+        to.reasons |= REASON_REQUEST_UNREADABLE
+    if x.flags & OISP_X_RESPONSE_BAD:
+        to.reasons |= REASON_RESPONSE_UNREADABLE
     return finish(to)
 
 

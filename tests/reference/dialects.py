@@ -99,7 +99,8 @@ def plain(value: Any) -> Any:
 
 
 def steps(path: str) -> list[str]:
-    return re.findall(r"\[\*\]|\[[^\]]*\]|\*|[A-Za-z0-9_\-:/@$]+", path if path != "." else "")
+    found = re.findall(r"\[\*\]|\[[^\]]*\]|\*|'[^']+'|[A-Za-z0-9_\-:/@$]+", path if path != "." else "")
+    return [step.strip("'") for step in found]
 
 
 def word(value: Any) -> str:

@@ -29,7 +29,8 @@ enum oisp_item_kind {
   OISP_REC_TOOL = 5,
   OISP_REC_CALL = 6,
   OISP_REC_ANSWER = 7,
-  OISP_REC_CHOICE = 8
+  OISP_REC_CHOICE = 8,
+  OISP_REC_HIT = 9
 };
 
 /* Slots of all records. The texts come first: they are places in the arena. dialects.py has the same list by name, and a
@@ -63,6 +64,12 @@ enum oisp_item_kind {
   X(TYPE) \
   X(ARGUMENTS) \
   X(SERVER_NAME) \
+  X(QUERY) \
+  X(SOURCE) \
+  X(SCORE) \
+  X(DISTANCE) \
+  X(CLIENT_NAME) \
+  X(CLIENT_VERSION) \
   X(ROLE) \
   X(FINISH)
 
@@ -86,7 +93,8 @@ enum oisp_item_kind {
   X(CACHED_TOKENS) \
   X(CACHE_WRITE_TOKENS) \
   X(REASONING_TOKENS) \
-  X(INNER)
+  X(INNER) \
+  X(TOP_K)
 
 #define OISP_SLOT_ENUM(name) OISP_SLOT_##name,
 enum oisp_slot { OISP_TEXT_SLOTS(OISP_SLOT_ENUM) OISP_OTHER_SLOTS(OISP_SLOT_ENUM) OISP_SLOT_COUNT };
@@ -127,7 +135,7 @@ typedef struct oisp_slot_leaf {
 
 typedef struct oisp_record_def {
   uint8_t kind;
-  uint8_t fresh;   /* 1: always a new item, never joined by index or id */
+  uint8_t fresh;   /* 1: always a new item, never joined by index or id; 2: joined by place, see oisp_hit */
   uint16_t parent; /* record it stands in; 0 for a section */
   uint8_t role;    /* enum oisp_role when the wire says none */
   uint8_t server;  /* calls: run by the provider */
@@ -186,6 +194,11 @@ typedef struct oisp_dialect {
   uint16_t inner_count;
   uint16_t done_size; /* data of the event that ends a stream, besides what the sections say */
   uint32_t done;
+  /* What a retrieval asks: the contract's word, and the path segment after (or before) which its name stands. */
+  uint32_t source, beside;
+  uint16_t source_size, beside_size;
+  uint8_t before;
+  uint8_t reserved[3];
 } oisp_dialect;
 
 typedef struct oisp_dialects {

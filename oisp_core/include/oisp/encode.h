@@ -53,6 +53,11 @@ typedef struct oisp_facts {
   oisp_slice method;
   oisp_slice conversation_id;
   oisp_slice tool_name;   /* tool result: name known from its call, when the result has none */
+  oisp_slice server_name; /* MCP: of the server; empty unless it is one */
+  oisp_slice client_name; /* MCP: who speaks to it */
+  oisp_slice session_id;  /* MCP: of the session, where there is one */
+  oisp_slice source_type; /* rag.retrieve: the contract's word */
+  oisp_slice source_name; /* of index or collection, where the path has it */
   oisp_confidence confidence;
   int64_t latency_ns; /* OISP_ABSENT where unknown */
   int64_t first_token_ns;

@@ -89,7 +89,17 @@ typedef struct oisp_tool_answer {
   int8_t success;    /* 1 yes, 0 no (is_error), -1 not said */
   uint8_t server;
   uint16_t message; /* index of the history message that holds it */
+  oisp_text error_type; /* of an answer that is none: the protocol's own error */
+  oisp_text error_message;
 } oisp_tool_answer;
+
+/* One result of a retrieval. */
+typedef struct oisp_hit {
+  oisp_text source;   /* the document, as the store names it */
+  oisp_text content;
+  oisp_text score;    /* JSON numbers as written: the higher the better, and the lower */
+  oisp_text distance;
+} oisp_hit;
 
 typedef struct oisp_choice {
   int64_t index;
@@ -146,6 +156,10 @@ typedef struct oisp_exchange {
   oisp_text previous_id;  /* previous_response_id */
   oisp_text conversation; /* conversation or session id that the wire names */
   oisp_text user;
+  oisp_text query;        /* of a retrieval, where it is text */
+  oisp_text source;       /* what is asked: index, collection, class */
+  oisp_text client_name, client_version; /* who asks, as an MCP client says it */
+  int64_t top_k;          /* results asked for */
   int64_t input_count;    /* embeddings: number of inputs */
   uint32_t images;
   oisp_message_part *messages;
@@ -167,12 +181,15 @@ typedef struct oisp_exchange {
   uint8_t has_calls_word; /* dialect has a word of its own for tool calls */
   uint8_t success;        /* decode's view: 0 when the body is an error although the status says 200 */
   uint8_t pad;
-  int64_t embedding_count, dimensions;
+  oisp_text server_name;  /* as an MCP server says it */
+  int64_t embedding_count, dimensions; /* of a retrieval's request: those of its vector */
   oisp_usage usage;
   oisp_choice *choices;
   uint32_t choices_count, choices_capacity;
   oisp_call *calls;
   uint32_t calls_count, calls_capacity;
+  oisp_hit *hits;
+  uint32_t hits_count, hits_capacity;
 
   /* the last streamed event, for ai.streaming_chunk */
   uint32_t chunk_index;     /* content-bearing events so far */

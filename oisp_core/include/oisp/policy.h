@@ -41,7 +41,11 @@ enum oisp_action {
   X(TOOL_ARGUMENTS, "agent.tool_call", "data.arguments", DROP, DROP, KEEP, "arguments_hash (under every policy)") \
   X(RAW_ARGUMENTS, "ai.response, agent.tool_call", "ext.oisp.raw.arguments", DROP, DROP, KEEP, \
     "arguments that are not a JSON object") \
-  X(TOOL_RESULT, "agent.tool_result", "data.result", MARK, MARK, KEEP, "result_hash, result_size_bytes")
+  X(TOOL_RESULT, "agent.tool_result", "data.result", MARK, MARK, KEEP, "result_hash, result_size_bytes") \
+  X(TOOL_ERROR, "agent.tool_result", "data.error.message", DROP, DROP, KEEP, "data.error.type") \
+  X(QUERY, "rag.retrieve", "data.query", DROP, DROP, KEEP, \
+    "data.query_hash (under every policy), ext.oisp.query_length") \
+  X(HIT, "rag.retrieve", "data.results[].content_preview", DROP, DROP, KEEP, "content_hash (under every policy)")
 
 #define OISP_POLICY_ENUM(name, events, path, metadata, redacted, full, stays) OISP_FIELD_##name,
 enum oisp_policy_field { OISP_POLICY_TABLE(OISP_POLICY_ENUM) OISP_POLICY_FIELDS };
