@@ -53,6 +53,7 @@ cdef extern from "oisp/message.h" nogil:
         oisp_slice target
         oisp_slice authority
         oisp_slice sni
+        oisp_slice session
         oisp_buffer type
         oisp_confidence asked
         oisp_confidence answered

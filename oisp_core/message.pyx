@@ -15,10 +15,11 @@ from libc.string cimport memcpy, memset
 
 from oisp_core.decode.decoder cimport (
     OISP_FRAMING_SSE, decode_event, decode_finish, decode_request, decode_response, dialect_framing,
-    dialect_name, exchange_free, exchange_new, exchange_path_model, exchange_reset, oisp_dialects,
+    dialect_name, dialect_source, exchange_free, exchange_new, exchange_path_model, exchange_reset, oisp_dialects,
 )
 from oisp_core.encode.writer cimport (
-    encode_chunk, encode_embedding, encode_request, encode_response, encode_tool_call, encode_tool_result, writer_ulid,
+    encode_chunk, encode_embedding, encode_request, encode_response, encode_retrieve, encode_tool_call, encode_tool_result,
+    writer_ulid,
 )
 from oisp_core.match.rules cimport match_provider_id, match_request, match_request_body, match_response, oisp_rules
 from oisp_core.reassemble.content cimport Inflater, content_codings
@@ -85,6 +86,8 @@ cdef extern from "oisp/contract.h" nogil:
 # How much of an undecided request's body is shown to the matcher: body keys of every dialect stand in the first KiBs.
 cdef enum:
     LOOK_BYTES = 4096
+    MCP_SERVER = 6        # salts of names that outlive their exchange
+    MCP_CLIENT = 7
     EVENT_TOKENS = 64
     POOL = 16
     ARENA_KEPT = 1 << 20  # a larger arena is given back instead of kept for the next exchange
@@ -299,6 +302,11 @@ cdef void set_facts(oisp_shared* s, oisp_turn* t, const oisp_confidence* confide
     f.latency_ns = f.first_token_ns = OISP_ABSENT
     f.status = t.status
     f.confidence = confidence[0]
+    set_confidence(t, f)
+
+
+cdef void set_confidence(oisp_turn* t, oisp_facts* f) noexcept nogil:
+    """What all events of an exchange say besides what its messages do."""
     f.confidence.detection_method = t.verdict.method
     f.confidence.content_source = t.origin.content_source
     f.confidence.process_attribution = t.origin.attribution
@@ -415,6 +423,143 @@ cdef void emit_calls(oisp_shared* s, oisp_turn* t, oisp_facts* f) noexcept nogil
         remember_call(s, t.x, &t.x.calls[i], &f.event_id)
 
 
+# --- MCP: a call and its answer are an exchange of their own ---
+
+
+cdef uint64_t endpoint_key(oisp_shared* s, const oisp_turn* t, uint64_t salt) noexcept nogil:
+    """Of an MCP endpoint: what is known of it (its name, who speaks to it) outlives the exchange that said it."""
+    cdef uint64_t key[2]
+    key[0] = s.hash_key[0] ^ salt
+    key[1] = s.hash_key[1]
+    return oisp_hash(key, t.authority.data, t.authority.size) ^ (oisp_hash(key, t.target.data, t.target.size) << 1) \
+        ^ oisp_hash(key, t.session.data, t.session.size if salt == MCP_CLIENT else 0)
+
+
+cdef uint64_t turn_key(oisp_shared* s, const oisp_turn* t, const oisp_text* id) noexcept nogil:
+    """Of a call within its exchange: ids of JSON-RPC begin anew with every client."""
+    cdef uint64_t salt = 0
+    memcpy(&salt, &t.request_event.text[18], 8)
+    return text_key(s, t.x, id, salt)
+
+
+cdef void remember_name(oisp_shared* s, const oisp_turn* t, const oisp_text* name, uint64_t salt) noexcept nogil:
+    cdef oisp_link* link
+    if name.size == 0 or name.size > 64:
+        return
+    link = links_put(&s.calls, endpoint_key(s, t, salt))
+    if link != NULL:
+        link.name_size = <uint8_t> name.size
+        memcpy(link.name, oisp_text_data(t.x, name), name.size)
+
+
+cdef void recall_name(oisp_shared* s, const oisp_turn* t, uint64_t salt, oisp_slice* to) noexcept nogil:
+    cdef oisp_link* link = <oisp_link*> oisp_table_get(&s.calls.map, endpoint_key(s, t, salt))
+    if link != NULL:
+        to.data, to.size = <const uint8_t*> link.name, link.name_size
+
+
+cdef void mcp_facts(oisp_shared* s, oisp_turn* t, oisp_facts* f) noexcept nogil:
+    """The server by the name that it gave itself, else by its host."""
+    f.server_name = f.authority
+    recall_name(s, t, MCP_SERVER, &f.server_name)
+    recall_name(s, t, MCP_CLIENT, &f.client_name)
+    f.session_id = t.session
+    f.request_id.text[0] = f.request_event.text[0] = f.response_event.text[0] = 0
+
+
+cdef void emit_mcp_calls(oisp_shared* s, oisp_turn* t, oisp_facts* f) noexcept nogil:
+    cdef uint32_t i
+    cdef oisp_link* link
+    remember_name(s, t, &t.x.client_name, MCP_CLIENT)
+    mcp_facts(s, t, f)
+    for i in range(t.x.history_count):
+        writer_ulid(&s.writer, f.ts_ns, &f.event_id)
+        written(s, encode_tool_call(&s.writer, t.x, &t.x.history[i], f))
+        link = links_put(&s.calls, turn_key(s, t, &t.x.history[i].id))
+        if link != NULL:
+            link.event = f.event_id
+
+
+cdef const oisp_tool_answer* mcp_answer(const oisp_exchange* x, const oisp_call* call) noexcept nogil:
+    cdef uint32_t i
+    for i in range(x.answers_count):
+        if x.answers[i].call_id.size == call.id.size and call.id.size and same_text(x, &x.answers[i].call_id, &call.id):
+            return &x.answers[i]
+    return NULL
+
+
+cdef void emit_mcp_result(oisp_shared* s, oisp_turn* t, const oisp_call* call, oisp_facts* f) noexcept nogil:
+    """An answer that never came, or failed before it was one, is told too."""
+    cdef const oisp_tool_answer* found = mcp_answer(t.x, call)
+    cdef oisp_tool_answer answer
+    cdef oisp_link* link = <oisp_link*> oisp_table_get(&s.calls.map, turn_key(s, t, &call.id))
+    if found == NULL and t.flags & OISP_TURN_RESPONSE_HEAD and t.status == 202:
+        return  # taken; the answer comes by another way
+    memset(&answer, 0, sizeof(answer))
+    answer.success = -1
+    if found != NULL:
+        answer = found[0]
+        if answer.success < 0:
+            answer.success = 1  # `isError` is false where it is not said
+    elif t.status >= 400:
+        answer.success = 0
+    else:
+        f.confidence.missing |= MISSING_RESPONSE
+        f.confidence.completeness = OISP_COMPLETENESS_PARTIAL
+    answer.call_id = call.id
+    f.tool_name.data, f.tool_name.size = oisp_text_data(t.x, &call.name), call.name.size
+    f.parent_event.text[0] = 0
+    if link != NULL:
+        f.parent_event = link.event
+    writer_ulid(&s.writer, f.ts_ns, &f.event_id)
+    written(s, encode_tool_result(&s.writer, t.x, &answer, f))
+
+
+cdef void emit_mcp_results(oisp_shared* s, oisp_turn* t) noexcept nogil:
+    cdef oisp_facts f
+    cdef uint32_t i
+    cdef uint64_t ts = t.response_first if t.flags & OISP_TURN_RESPONSE_HEAD else t.request_last
+    remember_name(s, t, &t.x.server_name, MCP_SERVER)
+    set_facts(s, t, &t.answered, &f, ts)
+    mcp_facts(s, t, &f)
+    if t.flags & OISP_TURN_RESPONSE_HEAD:
+        f.latency_ns = latency(t, t.response_last)
+    for i in range(t.x.history_count):
+        f.confidence = t.answered
+        set_confidence(t, &f)
+        emit_mcp_result(s, t, &t.x.history[i], &f)
+
+
+# --- retrieval: request and answer are one event ---
+
+
+cdef void emit_retrieve(oisp_shared* s, oisp_turn* t) noexcept nogil:
+    cdef oisp_facts f
+    cdef oisp_confidence c = t.answered
+    c.reasons |= t.asked.reasons
+    c.missing |= t.asked.missing
+    c.request_lost += t.asked.request_lost
+    c.over_limit += t.asked.over_limit
+    set_facts(s, t, &c, &f, t.response_first if t.flags & OISP_TURN_ORPHAN else t.request_first)
+    f.request_id.text[0] = f.request_event.text[0] = f.response_event.text[0] = 0
+    if t.flags & OISP_TURN_RESPONSE_HEAD:
+        f.latency_ns = latency(t, t.response_last)
+    dialect_source(<const oisp_dialects*> s.dialects, t.verdict.dialect, t.target, &f.source_type, &f.source_name)
+    writer_ulid(&s.writer, f.ts_ns, &f.event_id)
+    written(s, encode_retrieve(&s.writer, t.x, &f))
+
+
+cdef void emit_file_search(oisp_shared* s, oisp_turn* t, oisp_facts* f) noexcept nogil:
+    """What the provider retrieved for its own answer."""
+    if t.x.hits_count == 0 and t.x.query.size == 0:
+        return
+    f.source_type.data, f.source_type.size = b"file_search", 11
+    f.latency_ns = OISP_ABSENT
+    f.response_event = t.response_event
+    writer_ulid(&s.writer, f.ts_ns, &f.event_id)
+    written(s, encode_retrieve(&s.writer, t.x, f))
+
+
 # --- the request ---
 
 
@@ -428,6 +573,10 @@ cdef void keep_slice(oisp_buffer* b, oisp_slice* to, oisp_slice source) noexcept
 cdef bint keep_strings(oisp_turn* t, const oisp_head* head) noexcept nogil:
     cdef oisp_verdict* v = &t.verdict
     cdef size_t need = head.method.size + head.target.size + head.authority.size + head.sni.size
+    cdef oisp_slice session = field(head, b"mcp-session-id", 14)
+    if session.size > 256:
+        session.size = 0
+    need += session.size
     need += v.model.size + v.key.size + v.region.size + v.organization.size + v.project.size
     oisp_buffer_wipe(&t.strings)
     if not oisp_buffer_reserve(&t.strings, need):
@@ -436,6 +585,7 @@ cdef bint keep_strings(oisp_turn* t, const oisp_head* head) noexcept nogil:
     keep_slice(&t.strings, &t.target, head.target)
     keep_slice(&t.strings, &t.authority, head.authority)
     keep_slice(&t.strings, &t.sni, head.sni)
+    keep_slice(&t.strings, &t.session, session)
     keep_slice(&t.strings, &v.model, v.model)
     keep_slice(&t.strings, &v.key, v.key)
     keep_slice(&t.strings, &v.region, v.region)
@@ -644,15 +794,22 @@ cdef void emit_request(oisp_shared* s, oisp_turn* t) noexcept nogil:
     writer_ulid(&s.writer, t.request_first, &t.request_event)
     set_facts(s, t, &t.asked, &f, t.request_first)
     f.confidence.missing &= ~MISSING_RESPONSE
-    emit_results(s, t, &f)
+    if t.verdict.kind == OISP_KIND_MCP:
+        emit_mcp_calls(s, t, &f)
     if t.verdict.kind == OISP_KIND_MCP or t.verdict.kind == OISP_KIND_RAG:
+        wipe_key(t)
         return
+    emit_results(s, t, &f)
     f.parent_event.text[0] = 0
     f.tool_name.size = 0
     f.event_id = t.request_event
     if t.x.model_requested.size == 0 and t.verdict.model.size == 0:
         f.confidence.missing |= MISSING_MODEL
     written(s, encode_request(&s.writer, t.x, &f))
+    wipe_key(t)
+
+
+cdef void wipe_key(oisp_turn* t) noexcept nogil:
     if t.verdict.key.size:
         oisp_wipe(<void*> t.verdict.key.data, t.verdict.key.size)
         t.verdict.key.size = 0
@@ -931,6 +1088,7 @@ cdef void emit_response(oisp_shared* s, oisp_turn* t, int ends) noexcept nogil:
         written(s, encode_response(&s.writer, t.x, &f))
     f.confidence.missing &= ~(MISSING_MODEL | MISSING_CONTENT)
     emit_calls(s, t, &f)
+    emit_file_search(s, t, &f)
 
 
 cdef void turn_response_end(oisp_shared* s, oisp_turn* t, uint64_t ts, int ends) noexcept nogil:
@@ -955,9 +1113,12 @@ cdef void turn_response_end(oisp_shared* s, oisp_turn* t, uint64_t ts, int ends)
     if t.x.model_answered.size:
         t.verdict.evidence |= OISP_EVIDENCE_MODEL
     note_response(t, ends)
-    if t.verdict.kind == OISP_KIND_MCP or t.verdict.kind == OISP_KIND_RAG:
-        return
-    emit_response(s, t, ends)
+    if t.verdict.kind == OISP_KIND_MCP:
+        emit_mcp_results(s, t)
+    elif t.verdict.kind == OISP_KIND_RAG:
+        emit_retrieve(s, t)
+    else:
+        emit_response(s, t, ends)
 
 
 cdef void turn_warning(oisp_turn* t, uint64_t warning, bint response) noexcept nogil:

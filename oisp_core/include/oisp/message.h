@@ -68,6 +68,7 @@ typedef struct oisp_turn {
   oisp_buffer type; /* content type of the response */
   oisp_verdict verdict;
   oisp_slice method, target, authority, sni;
+  oisp_slice session; /* of MCP, as a header names it */
   oisp_confidence asked;    /* of the request and what it tells */
   oisp_confidence answered; /* of the response */
   oisp_ulid request_event, response_event;
