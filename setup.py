@@ -22,6 +22,8 @@ LDFLAGS = SANITIZE[:1] if FLAVOUR == "debug" else []
 EXTENSIONS: dict[str, list[str]] = {
     "oisp_core.simd.scan": ["oisp_core/simd/scan_table.c"],
     "oisp_core.reassemble.http1": [],
+    "oisp_core.reassemble.hpack": ["oisp_core/reassemble/huffman.c"],
+    "oisp_core.reassemble.http2": [],
     "oisp_core.reassemble.sse": [],
     "oisp_core.reassemble.sniff": [],
     "oisp_core.reassemble.content": [],
@@ -41,6 +43,7 @@ EXTENSIONS: dict[str, list[str]] = {
     ],
     "oisp_core.encode._testing": ["oisp_core/encode/sha256.c", "oisp_core/encode/text.c"],
     "oisp_core.message": [],
+    "oisp_core.streams": [],
     "oisp_core.connection": [],
     "oisp_core.engine": [],
     "oisp_sensor.capture.ringbuf": [],

@@ -54,11 +54,13 @@ cdef extern from "oisp/token.h" nogil:
         OISP_TOKEN_WARNING
         OISP_TOKEN_SETTINGS
         OISP_TOKEN_RESET
+        OISP_TOKEN_GOAWAY
         OISP_BODY_NONE
         OISP_BODY_LENGTH
         OISP_BODY_CHUNKED
         OISP_BODY_CLOSE
         OISP_BODY_TUNNEL
+        OISP_BODY_STREAM
         OISP_WARNING_OBS_FOLD
         OISP_WARNING_BARE_LF
         OISP_WARNING_DUPLICATE_LENGTH
@@ -66,6 +68,7 @@ cdef extern from "oisp/token.h" nogil:
         OISP_WARNING_BLANK_BEFORE_COLON
         OISP_WARNING_BAD_FIELD
         OISP_WARNING_TRANSFER_CODING
+        OISP_WARNING_HEADER_BLOCK
     ctypedef struct oisp_token:
         uint16_t kind
         uint16_t flags

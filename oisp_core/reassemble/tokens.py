@@ -38,6 +38,7 @@ class TokenKind(IntEnum):
     WARNING = 11
     SETTINGS = 12
     RESET = 13
+    GOAWAY = 14
 
 
 class BodyKind(IntEnum):
@@ -48,6 +49,7 @@ class BodyKind(IntEnum):
     CHUNKED = 2
     CLOSE = 3
     TUNNEL = 4
+    STREAM = 5
 
 
 class Warning(IntEnum):
@@ -60,6 +62,7 @@ class Warning(IntEnum):
     BLANK_BEFORE_COLON = 5
     BAD_FIELD = 6
     TRANSFER_CODING = 7
+    HEADER_BLOCK = 8
 
 
 class EndFlags(IntFlag):

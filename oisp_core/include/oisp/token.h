@@ -34,7 +34,8 @@ enum oisp_token_kind {
   OISP_TOKEN_EVENT = 10, /* SSE: name = event type (empty: message), data = payload; websocket, ndjson, ...: data */
   OISP_TOKEN_WARNING = 11, /* number = enum oisp_warning: read leniently, and said */
   OISP_TOKEN_SETTINGS = 12, /* HTTP/2 and others: control, see the parser */
-  OISP_TOKEN_RESET = 13 /* HTTP/2: stream reset, number = error code */
+  OISP_TOKEN_RESET = 13, /* HTTP/2: stream reset, number = error code */
+  OISP_TOKEN_GOAWAY = 14 /* HTTP/2: stream = the last one that is served, number = error code */
 };
 
 /* How the end of a body is found. */
@@ -43,7 +44,8 @@ enum oisp_body_kind {
   OISP_BODY_LENGTH = 1,
   OISP_BODY_CHUNKED = 2,
   OISP_BODY_CLOSE = 3,
-  OISP_BODY_TUNNEL = 4 /* CONNECT or 101: another protocol follows */
+  OISP_BODY_TUNNEL = 4, /* CONNECT or 101: another protocol follows */
+  OISP_BODY_STREAM = 5 /* HTTP/2: until the frame that ends the stream */
 };
 
 enum oisp_warning {
@@ -53,7 +55,8 @@ enum oisp_warning {
   OISP_WARNING_CONFLICTING_LENGTH = 4, /* different lengths, or length with chunked: request smuggling */
   OISP_WARNING_BLANK_BEFORE_COLON = 5,
   OISP_WARNING_BAD_FIELD = 6, /* a line without colon or with a bad name, skipped */
-  OISP_WARNING_TRANSFER_CODING = 7
+  OISP_WARNING_TRANSFER_CODING = 7,
+  OISP_WARNING_HEADER_BLOCK = 8 /* HTTP/2: a header block that cannot be read; the table is not trusted any further */
 };
 
 typedef struct oisp_token {

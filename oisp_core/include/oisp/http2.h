@@ -1,0 +1,65 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * State of an HTTP/2 parser (RFC 9113): one direction of one connection. It knows frames and header blocks, not streams: what
+ * it keeps does not grow with them. Flat; behind it are the dynamic table and `held`, which exists while a frame that must be
+ * read whole lies in more than one segment, or while a boundary is looked for.
+ */
+#ifndef OISP_HTTP2_H
+#define OISP_HTTP2_H
+
+#include "buffer.h"
+#include "hpack.h"
+#include <stdint.h>
+
+/* Beside enum oisp_body_kind in the flags of HEAD_END. */
+enum oisp_head_flags {
+  OISP_HEAD_KIND = 0xFF,
+  OISP_HEAD_PARTIAL = 0x100,  /* fields of this block are unknown: its table or its bytes were lost, or a bound was reached */
+  OISP_HEAD_PUSH = 0x200,     /* the request that a PUSH_PROMISE stands for; number = the stream it came on */
+  OISP_HEAD_INTERIM = 0x400   /* a 1xx answer: another head follows */
+};
+
+/* Identifiers of SETTINGS tokens (RFC 9113 section 6.5.2) that this parser gives a meaning to, and two of its own. */
+enum oisp_setting {
+  OISP_SETTING_TABLE_SIZE = 1,
+  OISP_SETTING_PUSH = 2,
+  OISP_SETTING_STREAMS = 3,
+  OISP_SETTING_FRAME_SIZE = 5,
+  OISP_SETTING_ACK = 0xFFFF,
+  OISP_SETTING_LOST = 0xFFFE /* a SETTINGS frame was lost: anything may have been allowed */
+};
+
+typedef struct oisp_http2 {
+  oisp_hpack table;
+  oisp_buffer held;
+  oisp_buffer *work;    /* of the caller, may be shared by all parsers: Huffman-coded text is decoded into it */
+  uint64_t offset;      /* in the stream, of the next byte that feed takes */
+  uint64_t skipped;     /* bytes passed over while looking for a boundary, ever */
+  uint64_t frame;       /* offset of the frame in progress */
+  uint64_t block;       /* offset of the frame that began the header block in progress */
+  uint64_t length;      /* content-length of the block in progress */
+  uint32_t left;        /* of the frame's payload */
+  uint32_t pad;         /* bytes at the end of it */
+  uint32_t stream;      /* of the frame */
+  uint32_t block_stream; /* of the header block in progress; CONTINUATION must be on `carrier` */
+  uint32_t carrier;
+  uint32_t frame_max;
+  uint32_t head_max;
+  uint32_t fields_max;
+  uint32_t highest;     /* stream seen in this direction */
+  uint32_t at;          /* held: read so far */
+  uint8_t head[9];      /* of a frame, while it lies in more than one segment */
+  uint8_t head_size;
+  uint8_t kind;         /* of the frame */
+  uint8_t flags;
+  uint8_t role;         /* OISP_TOKEN_REQUEST or OISP_TOKEN_RESPONSE */
+  uint8_t state;        /* STATE_* of http2.pyx */
+  uint8_t block_flags;  /* BLOCK_* of http2.pyx */
+  uint8_t settings_known; /* 0: the other direction's SETTINGS were not all seen */
+  uint8_t failed;       /* enum oisp_status, sticky */
+  uint8_t interim;
+} oisp_http2;
+
+_Static_assert(sizeof(oisp_http2) <= 256, "two of them stand in an idle connection of at most 12 KiB");
+
+#endif
