@@ -22,7 +22,7 @@ LDFLAGS = SANITIZE[:1] if FLAVOUR == "debug" else []
 EXTENSIONS: dict[str, list[str]] = {
     "oisp_core.simd.scan": ["oisp_core/simd/scan_table.c"],
     "oisp_core.reassemble.http1": [],
-    "oisp_core.reassemble.hpack": ["oisp_core/reassemble/huffman.c"],
+    "oisp_core.reassemble.hpack": ["oisp_core/reassemble/hpack_tables.c"],
     "oisp_core.reassemble.http2": [],
     "oisp_core.reassemble.sse": [],
     "oisp_core.reassemble.sniff": [],

@@ -44,7 +44,8 @@ typedef struct oisp_hpack {
   uint8_t referenced; /* a token of this call points into the arena */
   uint8_t over;       /* of the block: fields_max or list_max was reached, further fields are not given */
   uint8_t failed;     /* enum oisp_status, sticky */
-  uint8_t reserved[2];
+  uint8_t settings_lost; /* any max may have been allowed */
+  uint8_t reserved;
 } oisp_hpack;
 
 _Static_assert(sizeof(oisp_hpack_entry) == 8, "ABI");

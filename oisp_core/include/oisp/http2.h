@@ -14,7 +14,8 @@
 /* Beside enum oisp_body_kind in the flags of HEAD_END. */
 enum oisp_head_flags {
   OISP_HEAD_KIND = 0xFF,
-  OISP_HEAD_PARTIAL = 0x100,  /* fields of this block are unknown: its table or its bytes were lost, or a bound was reached */
+  OISP_HEAD_PARTIAL =
+      0x100,  /* fields of this block are unknown: its table or its bytes were lost, or a bound was reached */
   OISP_HEAD_PUSH = 0x200,     /* the request that a PUSH_PROMISE stands for; number = the stream it came on */
   OISP_HEAD_INTERIM = 0x400   /* a 1xx answer: another head follows */
 };

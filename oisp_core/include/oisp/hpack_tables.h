@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0
+ *
+ * The constants of RFC 7541: the static table (appendix A) and the Huffman code (appendix B). Immutable once
+ * oisp_huffman_build() has run, which the module does when it is imported.
+ */
+#ifndef OISP_HPACK_TABLES_H
+#define OISP_HPACK_TABLES_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+enum { OISP_HPACK_STATIC = 61 };
+
+typedef struct oisp_hpack_static {
+  const char *name;
+  const char *value;
+  uint8_t name_size;
+  uint8_t value_size;
+} oisp_hpack_static;
+
+/* By index; the first is unused, as index 0 is. */
+extern const oisp_hpack_static oisp_hpack_statics[OISP_HPACK_STATIC + 1];
+
+void oisp_huffman_build(void);
+
+/* Bytes that `to` must have for `size` coded ones: codes have 5 bits at least, and writes are made two bytes at a time. */
+static inline size_t oisp_huffman_room(size_t size) { return size * 8 / 5 + 16; }
+
+/* Number of bytes decoded, or SIZE_MAX where the input is not valid (EOS in it, or padding that is none: section 5.2). */
+size_t oisp_huffman_decode(const uint8_t *data, size_t size, uint8_t *to);
+
+#endif
