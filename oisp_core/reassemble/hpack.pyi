@@ -10,7 +10,7 @@ class HpackDecoder:
     """Reads the header blocks of one direction of an HTTP/2 connection, in their order (RFC 7541).
 
     table_max: bytes of the dynamic table that are kept; fields that refer to older entries are unknown.
-    fields_max, list_max: fields, and bytes of their names and values with 32 more for each, that are given of one block.
+    fields_max, list_max: fields, and bytes of their names and values with 32 more for each, that one block gives.
 
     Wire data never raises: `status` says BAD, and stays so until `reset()`.
     """
@@ -56,7 +56,7 @@ class HpackDecoder:
         """
 
     def lost(self) -> None:
-        """Says that blocks are missing here. Only what is inserted from here on is known, until nothing else can be there."""
+        """Says that blocks are missing here: only what is inserted from here on is known, until there is nothing else."""
 
     def allow(self, size: int | None) -> None:
         """Says the SETTINGS_HEADER_TABLE_SIZE that the reader of these blocks announced; None: it is not known.

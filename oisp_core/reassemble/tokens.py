@@ -88,3 +88,14 @@ class Token(NamedTuple):
     def make(cls, kind: int, offset: int, data: bytes, name: bytes, number: int, flags: int, stream: int) -> Token:
         """A token from the members of the C structure."""
         return cls(TokenKind(kind), offset, data, name, number, flags, stream)
+
+
+class HeadFlags(IntFlag):
+    """What stands beside a BodyKind (its low byte) in the flags of an HTTP/2 HEAD_END."""
+
+    PARTIAL = 0x100
+    """Fields of this block are not known."""
+    PUSH = 0x200
+    """The request that a PUSH_PROMISE stands for; number is the stream on which it came."""
+    INTERIM = 0x400
+    """A 1xx answer: another head follows."""

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from oisp_core.reassemble.tokens import BodyKind, EndFlags, Token, TokenKind, Warning
+from oisp_core.reassemble.tokens import BodyKind, EndFlags, HeadFlags, Token, TokenKind, Warning
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
 ESCAPE = re.compile(rb"\\(r|n|t|\\|x[0-9a-fA-F]{2})")
@@ -119,14 +119,16 @@ def line(token: Token) -> str:
         case TokenKind.RESPONSE:
             words += [token.number, data, f"HTTP/1.{token.flags}"]
         case TokenKind.HEAD_END:
-            words += [BodyKind(token.flags).name] + ([token.number] if token.flags == BodyKind.LENGTH else [])
+            words.append(BodyKind(token.flags & 0xFF).name)
+            words += [flag.name for flag in HeadFlags if flag & token.flags]
+            words += [token.number] if token.number or token.flags & 0xFF == BodyKind.LENGTH else []
         case TokenKind.WARNING:
             words.append(Warning(token.number).name)
         case TokenKind.END:
             words += [flag.name for flag in EndFlags if flag & token.flags]
             words += [token.number, data] if token.number else []
         case TokenKind.FIELD | TokenKind.TRAILER:
-            words += [name, data]
+            words += [name, data] + ([f"flags={token.flags}"] if token.flags else [])
         case TokenKind.UPGRADE:
             pass
         case _:

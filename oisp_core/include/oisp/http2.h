@@ -32,35 +32,36 @@ enum oisp_setting {
 
 typedef struct oisp_http2 {
   oisp_hpack table;
-  oisp_buffer held;
+  oisp_buffer held;     /* header block, or payload of another frame that is read whole, so far */
+  oisp_buffer region;   /* bytes in which a boundary is looked for; then they are read from here */
   oisp_buffer *work;    /* of the caller, may be shared by all parsers: Huffman-coded text is decoded into it */
   uint64_t offset;      /* in the stream, of the next byte that feed takes */
   uint64_t skipped;     /* bytes passed over while looking for a boundary, ever */
   uint64_t frame;       /* offset of the frame in progress */
   uint64_t block;       /* offset of the frame that began the header block in progress */
-  uint64_t length;      /* content-length of the block in progress */
-  uint32_t left;        /* of the frame's payload */
-  uint32_t pad;         /* bytes at the end of it */
+  uint64_t length;      /* content-length of that block */
+  uint32_t region_at;   /* region: read so far, or proved to be no boundary */
+  uint32_t at;          /* held: where the frame's payload begins, or what was read of the whole block */
+  uint32_t size;        /* of the frame's payload */
+  uint32_t left;        /* of it */
+  uint32_t pad;         /* at its end */
   uint32_t stream;      /* of the frame */
-  uint32_t block_stream; /* of the header block in progress; CONTINUATION must be on `carrier` */
-  uint32_t carrier;
+  uint32_t carrier;     /* stream of the header block in progress: CONTINUATION must be on it */
+  uint32_t promised;    /* stream that it promises */
+  uint32_t highest;     /* stream seen in this direction */
   uint32_t frame_max;
   uint32_t head_max;
-  uint32_t fields_max;
-  uint32_t highest;     /* stream seen in this direction */
-  uint32_t at;          /* held: read so far */
-  uint8_t head[9];      /* of a frame, while it lies in more than one segment */
+  uint8_t head[24];     /* frame head or preface, while it lies in more than one segment */
   uint8_t head_size;
   uint8_t kind;         /* of the frame */
   uint8_t flags;
   uint8_t role;         /* OISP_TOKEN_REQUEST or OISP_TOKEN_RESPONSE */
   uint8_t state;        /* STATE_* of http2.pyx */
   uint8_t block_flags;  /* BLOCK_* of http2.pyx */
-  uint8_t settings_known; /* 0: the other direction's SETTINGS were not all seen */
+  uint8_t settings_lost; /* SETTINGS of the other direction may have been missed: any frame size may be allowed */
   uint8_t failed;       /* enum oisp_status, sticky */
-  uint8_t interim;
 } oisp_http2;
 
-_Static_assert(sizeof(oisp_http2) <= 256, "two of them stand in an idle connection of at most 12 KiB");
+_Static_assert(sizeof(oisp_http2) <= 272, "two of them stand in an idle connection of at most 12 KiB");
 
 #endif
