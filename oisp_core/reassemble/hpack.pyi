@@ -56,7 +56,7 @@ class HpackDecoder:
         """
 
     def lost(self) -> None:
-        """Says that blocks are missing here: only what is inserted from here on is known, until there is nothing else."""
+        """Says that blocks are missing here: only what is inserted from here on is known, until all else is gone."""
 
     def allow(self, size: int | None) -> None:
         """Says the SETTINGS_HEADER_TABLE_SIZE that the reader of these blocks announced; None: it is not known.

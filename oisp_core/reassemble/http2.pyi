@@ -16,8 +16,8 @@ class Http2Parser:
     head_max, fields_max: bytes and fields of one header block that are given out.
     table_max: bytes of the dynamic table that are kept.
 
-    A head is FIELD tokens (pseudo fields among them) and HEAD_END, whose flags are a `BodyKind` and `HeadFlags`; then DATA,
-    GAP, TRAILER and END. Raises ValueError for another role. Wire data never raises: `status` says BAD, and stays so
+    A head is FIELD tokens (pseudo fields among them) and HEAD_END, whose flags are a `BodyKind` and `HeadFlags`;
+    then DATA, GAP, TRAILER and END. Raises ValueError for another role. Wire data never raises: `status` says BAD, and stays so
     until `resync()` or `reset()`.
     """
 

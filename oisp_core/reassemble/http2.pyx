@@ -23,7 +23,7 @@ from oisp_core.reassemble.hpack cimport (
 from oisp_core.reassemble.tokens import Status, Token
 from oisp_core.types cimport (
     OISP_BAD, OISP_BODY_LENGTH, OISP_BODY_NONE, OISP_BODY_STREAM, OISP_FULL, OISP_MORE, OISP_OK, OISP_TOKEN_DATA,
-    OISP_TOKEN_END, OISP_TOKEN_FIELD, OISP_TOKEN_GAP, OISP_TOKEN_GOAWAY, OISP_TOKEN_HEAD_END, OISP_TOKEN_REQUEST,
+    OISP_TOKEN_END, OISP_TOKEN_GAP, OISP_TOKEN_GOAWAY, OISP_TOKEN_HEAD_END, OISP_TOKEN_REQUEST,
     OISP_TOKEN_RESET, OISP_TOKEN_RESPONSE, OISP_TOKEN_SETTINGS, OISP_TOKEN_TRAILER, OISP_TOKEN_WARNING,
     OISP_WARNING_HEADER_BLOCK, oisp_buffer, oisp_buffer_append, oisp_buffer_free, oisp_status, oisp_token,
     oisp_tokens, oisp_tokens_push,
@@ -66,7 +66,7 @@ cdef enum:
     BLOCK_CUT = 2       # the block's end is missing: lost, or beyond head_max
     BLOCK_BEGUN = 4     # tokens of it were given
     BLOCK_PSEUDO = 8    # one of them was a pseudo field
-    BLOCK_TRAILERS = 16 # they were given as trailers
+    BLOCK_TRAILERS = 16  # they were given as trailers
     BLOCK_INTERIM = 32  # its status is 1xx
     BLOCK_ENDS = 64     # END_STREAM
     BLOCK_PUSH = 128
