@@ -794,12 +794,14 @@ SEC("raw_tp/sched_process_fork") int on_fork(struct raw_tracepoint *ctx) {
 SEC("raw_tp/sched_process_exec") int on_exec(struct raw_tracepoint *ctx) {
   struct task_struct *task = (struct task_struct *)bpf_get_current_task();
   u64 pid_tgid = bpf_get_current_pid_tgid();
-  u64 start = process_start(task);
+  u64 start = process_start(task), called_as = (pid_tgid >> 32 << 32) | (u32)ctx->args[1];
   bpf_map_delete_elem(&threads, &pid_tgid);
+  bpf_map_delete_elem(&threads, &called_as);
   if (!current_in_scope(pid_tgid >> 32, start))
     return 0;
   end_handles(pid_tgid);
-  put_process(OISP_PROCESS_EXEC, pid_tgid >> 32, parent_of(task), start, 0);
+  put_process(OISP_PROCESS_EXEC, pid_tgid >> 32, parent_of(task), start,
+              (u32)ctx->args[1] != (u32)pid_tgid ? EXEC_BY_THREAD : 0);
   return 0;
 }
 

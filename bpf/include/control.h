@@ -46,6 +46,8 @@ struct member {
 };
 #define CLOCK_TICK_NS 10000000ULL /* USER_HZ is 100 on every architecture we build for */
 
+#define EXEC_BY_THREAD 1 /* status of an EXEC record: the caller was not the leader, and took its place and number */
+
 /* Index of the loss counters: enum oisp_lost_cause, and 0 for records of the control ring. */
 #define LOSS_CONTROL 0
 #define LOSS_CAUSES 8

@@ -24,7 +24,7 @@ from oisp_sensor.capture.resolve import likely_libraries, mapped_at_start
 from oisp_sensor.capture.ringbuf import RingBuffer
 from oisp_sensor.capture.scope import Scope, start_time_ns
 from oisp_sensor.capture.spawn import Identity, Spawned
-from oisp_sensor.capture.targets import Attacher, Mapping, Target, examine, executable_mappings, open_mapping
+from oisp_sensor.capture.targets import Attacher, Mapping, Target, examine, executable_mappings, open_mapping, open_same
 from oisp_sensor.capture.watch import MappingWatch
 
 RING_BYTES = 16 << 20
@@ -33,6 +33,7 @@ _FORK, _EXEC, _EXIT = 1, 2, 3
 _EVENTS = {_FORK: "fork", _EXEC: "exec", _EXIT: "exit"}
 _MAX_LINKS = 256  # of single processes; beyond, a file is probed once for all that map it
 _KIND_PROCESS = 6
+_BY_THREAD = 1  # status of an exec by a thread that was not the leader
 
 
 @dataclass
@@ -53,7 +54,9 @@ class Report:
     uprobe_multi: bool
     addresses: bool
     targets: list[Target] = field(default_factory=list)
-    late: int = 0
+    late: int = 0  # processes that had a file mapped before its probes were there
+    missed: int = 0  # processes that had a file mapped and were gone before it had probes
+    unexamined: int = 0  # files mapped by processes that were gone before anybody could look
     mappings_lost: int = 0
     messages_lost: int = 0
     control_lost: int = 0
@@ -63,8 +66,9 @@ class Capture:
     """Context manager; close() removes every probe.
 
     `libraries`: probe these files and no others. Files that the command is likely to map are probed before it runs;
-    with `eager` off only when a process of the scope maps them. `variant` (modern, basic) and `multi` (off: one perf
-    event per probe) take the choice from the kernel's abilities.
+    with `eager` off only when a process of the scope maps them. With `per_process` off, files are probed for all that
+    map them also in the scopes of a command and of processes: others then pay for traps, and no child is too fast.
+    `variant` (modern, basic) and `multi` (off: one perf event per probe) take the choice from the kernel's abilities.
     """
 
     def __init__(
@@ -74,6 +78,7 @@ class Capture:
         ring_bytes: int = RING_BYTES,
         libraries: Sequence[str | os.PathLike[str]] | None = None,
         eager: bool = True,
+        per_process: bool = True,
         variant: str = "",
         multi: bool = True,
     ) -> None:
@@ -88,11 +93,13 @@ class Capture:
         self._multi = multi
         self._programs: Programs | None = None
         self._watch = MappingWatch()
+        self._per_process = per_process
         self._targets: dict[tuple[int, int], Target | None] = {}
-        self._dull: set[tuple[int, ...]] = set()
+        self._known: dict[tuple[int, ...], Target | None] = {}  # by the identity that mapping events give
+        self._forked: dict[int, list[Target]] = {}  # children that have had no exec, and what they inherited unprobed
         self._child: Spawned | None = None
         self._addresses = False
-        self._late = 0
+        self._late = self._missed = self._unexamined = 0
         self._messages_lost = 0
         self._last_losses: dict[str, Loss] = {}
         self.channel, self._channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -110,7 +117,7 @@ class Capture:
         self._programs = Programs(self.scope, self.ring_bytes, self._variant, multi=self._multi)
         self._control = RingBuffer(self._programs.control_fd, CONTROL_BYTES)
         self._attacher = Attacher(self._programs.uprobes, multi=self._programs.multi, cookies=self._programs.cookies)
-        self._per_process = self._attacher.per_process and self.scope.kind in ("command", "pid")
+        self._per_process &= self._attacher.per_process and self.scope.kind in ("command", "pid")
         self._epoll = select.epoll()
         self._epoll.register(self._programs.control_fd, select.EPOLLIN)
         self._programs.follow_processes()
@@ -194,6 +201,13 @@ class Capture:
             found[name] = Loss(*program.LOSS.unpack(value)) if value else Loss()
         return found
 
+    def members(self) -> list[int]:
+        """Processes of the scope that run now, in the scopes of a command and of processes: what a command left behind
+        when it ended. Empty in other scopes, whose members nobody counts."""
+        if self._programs is None or self.scope.kind not in ("command", "pid"):
+            return []
+        return sorted(int.from_bytes(key, "little") for key in self._programs.scope.all_keys())
+
     def report(self) -> Report:
         programs = self._programs
         control = programs.losses.get(bytes(4)) if programs else None
@@ -203,7 +217,9 @@ class Capture:
             uprobe_multi=bool(programs and programs.multi),
             addresses=self._addresses,
             targets=[t for t in self._targets.values() if t is not None],
-            late=self._late,
+            late=self._late + sum(map(len, self._forked.values())),
+            missed=self._missed,
+            unexamined=self._unexamined,
             mappings_lost=self._watch.lost,
             messages_lost=self._messages_lost,
             control_lost=program.LOSS.unpack(control)[0] if control else 0,
@@ -258,10 +274,14 @@ class Capture:
             name = _EVENTS.get(event, str(event))
             self._tell(messages.Process(name, pid, start, ppid, uid, gid, cgroup, ts, status))
             if event == _FORK:
-                self._inherit(ppid, pid)
+                self._forget(pid, ts, gone=True)  # of an earlier owner of this number, when its exit was lost
+                self._inherit(ppid, pid, ts)
             else:
-                self._forget(pid, gone=event == _EXIT)
+                # After an exec by a thread the links lead to the leader that it replaced.
+                self._forget(pid, ts, gone=event == _EXIT or status == _BY_THREAD)
                 self._sweep(pid)
+            if event == _EXEC and status == _BY_THREAD:
+                self._inherit(pid, pid, ts)
         return len(records)
 
     def _sweep(self, pid: int) -> None:
@@ -286,18 +306,26 @@ class Capture:
 
     def _see(self, mapping: Mapping) -> None:
         """A process has mapped a file."""
-        if mapping.identity in self._dull or (self._watch.machine_wide and not self._wanted(mapping.pid)):
+        known = self._known.get(mapping.identity, self) if mapping.identity else self
+        if known is None or (self._watch.machine_wide and not self._wanted(mapping.pid)):
             return
+        target = known if isinstance(known, Target) else self._look(mapping)
+        if target is not None:
+            target.mapped[mapping.pid] = mapping.at
+            self._attach(target, mapping.pid, mapping.at)
+
+    def _look(self, mapping: Mapping) -> Target | None:
+        """The target that a mapped file is. When the process has gone, the file may still be where it was."""
         fd = open_mapping(mapping)
+        if fd is None and mapping.identity:
+            fd = open_same(mapping)
+            self._unexamined += fd is None
         if fd is None:
-            return
+            return None
         target = self._classify(fd, mapping.path)
-        if target is None:
-            if mapping.identity:
-                self._dull.add(mapping.identity)
-        else:
-            target.mapped.add(mapping.pid)
-            self._attach(target, mapping.pid, late=True)
+        if mapping.identity:
+            self._known[mapping.identity] = target
+        return target
 
     def _classify(self, fd: int, path: str) -> Target | None:
         """The target that an opened file is, once per inode; takes the descriptor over."""
@@ -313,36 +341,54 @@ class Capture:
         os.close(fd)
         return self._targets.get(key)
 
-    def _attach(self, target: Target, pid: int, *, late: bool) -> None:
-        shared = not self._per_process or self._links() >= _MAX_LINKS
-        pid = 0 if shared else pid
-        if pid in target.held or 0 in target.held or not target.usable:
+    def _attach(self, target: Target, pid: int, mapped_at: int | None, *, forked: bool = False) -> None:
+        """mapped_at: when the process mapped the file, None when it has not yet."""
+        if not target.usable:
             return
-        if self._attacher.attach(target, pid):
-            target.late += late
-            self._late += late
-            self._tell(messages.Attached(target.path, target.build_id, target.functions, late, pid))
-        elif target.error:
+        shared = not self._per_process or self._links() >= _MAX_LINKS
+        key = 0 if shared else pid
+        fresh = key not in target.held and 0 not in target.held and self._attacher.attach(target, key)
+        late = mapped_at is not None and not target.probed_before(pid, mapped_at)
+        missed = late and key not in target.held and 0 not in target.held
+        if target.error:
             self._tell(messages.Refused(target.path, target.why(), pid))
+        elif missed:
+            target.missed += 1
+            self._missed += 1
+            self._tell(messages.Missed(target.path, pid))
+        elif late and forked:
+            self._forked.setdefault(pid, []).append(target)
+        elif late:
+            self._count_late(target)
+        if fresh or (late and not missed):
+            self._tell(messages.Attached(target.path, target.build_id, target.functions, late, pid))
+
+    def _count_late(self, target: Target) -> None:
+        target.late += 1
+        self._late += 1
 
     def _links(self) -> int:
         return sum(len(target.held) for target in self._targets.values() if target is not None)
 
-    def _inherit(self, parent: int, child: int) -> None:
+    def _inherit(self, parent: int, child: int, at: int) -> None:
         """A child of a fork has its parent's mappings, but not its parent's probes. What others of the scope use, it
         may map as soon as it execs: a link for a process that never does costs next to nothing."""
         for target in self._targets.values():
             if target is not None and target.held:
-                inherited = parent in target.mapped
+                inherited = child != parent and target.mapped.get(parent, at + 1) <= at
                 if inherited:
-                    target.mapped.add(child)
-                self._attach(target, child, late=inherited)
+                    target.mapped[child] = at
+                self._attach(target, child, at if inherited else None, forked=True)
 
-    def _forget(self, pid: int, *, gone: bool) -> None:
-        """Its address space has ended: by exec, or with the process."""
+    def _forget(self, pid: int, at: int, *, gone: bool) -> None:
+        """Its address space has ended: by exec, or with the process. What it mapped after that is another one's."""
+        inherited = self._forked.pop(pid, ())  # an exec leaves it before anything can use it
+        for used in inherited if gone else ():
+            self._count_late(used)
         for target in self._targets.values():
             if target is not None:
-                target.mapped.discard(pid)
+                if target.mapped.get(pid, at) < at:
+                    del target.mapped[pid]
                 if gone and pid in target.held:
                     self._attacher.detach(target, pid)
 
@@ -354,7 +400,7 @@ class Capture:
             return
         target = self._classify(fd, path)
         if target is not None:
-            self._attach(target, pid, late=False)
+            self._attach(target, pid, None)
 
     def _attach_library(self, path: str) -> None:
         """One of `libraries`: what cannot be probed is the caller's mistake."""
@@ -368,7 +414,7 @@ class Capture:
         if not target.usable:
             raise CaptureError(f"{path}: cannot be probed: {target.why()}")
         if not self._per_process:
-            self._attach(target, 0, late=False)
+            self._attach(target, 0, None)
 
 
 def _identities(paths: Sequence[str | os.PathLike[str]]) -> set[tuple[int, int]]:

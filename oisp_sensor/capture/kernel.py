@@ -35,6 +35,7 @@ BPF_TRACE_UPROBE_MULTI = 48
 
 PERF_TYPE_SOFTWARE = 1
 PERF_COUNT_SW_DUMMY = 9
+PERF_SAMPLE_TIME = 4
 PERF_FLAG_FD_CLOEXEC = 8
 PERF_FLAG_PID_CGROUP = 4
 PERF_EVENT_IOC_ENABLE = 0x2400
@@ -182,8 +183,12 @@ def supports_uprobe_multi() -> bool:
     return True
 
 
-def _perf_attributes(kind: int, config: int, flags: int, wakeup: int, config1: int = 0, config2: int = 0) -> bytes:
-    return struct.pack("<IIQQQQQIIQQ", kind, 112, config, 0, 0, 0, flags, wakeup, 0, config1, config2).ljust(112, b"\0")
+def _perf_attributes(
+    kind: int, config: int, flags: int, wakeup: int, config1: int = 0, config2: int = 0, *, timed: bool = False
+) -> bytes:
+    sample = PERF_SAMPLE_TIME if timed else 0
+    head = struct.pack("<IIQQQQQIIQQ", kind, 112, config, 0, sample, 0, flags, wakeup, 0, config1, config2)
+    return (head.ljust(92, b"\0") + struct.pack("<i", time.CLOCK_MONOTONIC if timed else 0)).ljust(112, b"\0")
 
 
 def uprobe_type() -> int:
@@ -225,12 +230,14 @@ def _ioctl(fd: int, request: int, argument: int) -> None:
 
 def open_mapping_event(pid: int, cpu: int, *, inherit: bool, cgroup: bool = False) -> int:
     """A perf event that only reports executable mappings of a task (pid), a cgroup (pid is its descriptor) or, with
-    pid -1, of the CPU."""
+    pid -1, of the CPU. Each record ends with its time on CLOCK_MONOTONIC."""
     # mmap, mmap2, and a wakeup counted in bytes: one counted in events counts samples only, and there are none.
     flags = 1 << 8 | 1 << 23 | 1 << 14
+    flags |= 1 << 18 | 1 << 25  # sample_id_all, use_clockid
     if inherit:
         flags |= 1 << 1
-    block = ctypes.create_string_buffer(_perf_attributes(PERF_TYPE_SOFTWARE, PERF_COUNT_SW_DUMMY, flags, 1), 112)
+    attributes = _perf_attributes(PERF_TYPE_SOFTWARE, PERF_COUNT_SW_DUMMY, flags, 1, timed=True)
+    block = ctypes.create_string_buffer(attributes, 112)
     open_flags = PERF_FLAG_FD_CLOEXEC | (PERF_FLAG_PID_CGROUP if cgroup else 0)
     return _call(
         "perf_event_open",

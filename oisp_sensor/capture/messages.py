@@ -44,7 +44,15 @@ class Refused(msgspec.Struct, tag="refused", frozen=True):
     pid: int
 
 
-Message = Process | Attached | Refused
+class Missed(msgspec.Struct, tag="missed", frozen=True):
+    """A process had the file mapped and was gone before it had probes: what it sent through it was not seen."""
+
+    path: str
+    pid: int
+    reason: str = "the process had gone before its probes were planted"
+
+
+Message = Process | Attached | Refused | Missed
 
 _decoder = msgspec.json.Decoder(Message)
 _encode = msgspec.json.encode

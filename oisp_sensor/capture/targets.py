@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import stat
+import time
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -34,6 +35,7 @@ class Mapping:
     inode: int
     path: str
     identity: tuple[int, ...] = ()  # device, inode, generation as the kernel names them; empty when not known
+    at: int = 0  # when, on the monotonic clock; 0: some time ago
 
 
 @dataclass
@@ -59,15 +61,21 @@ class Target:
     functions: tuple[str, ...] = ()
     refused: dict[str, str] = field(default_factory=dict)
     error: str = ""
-    late: int = 0  # attached so often while a process had it mapped already
+    late: int = 0  # processes that had it mapped before their probes were there
+    missed: int = 0  # processes that had it mapped and were gone before they had probes
     plan: Plan = field(default_factory=Plan, repr=False)
     file: int = field(default=-1, repr=False)  # held open: what is attached later is the same inode
-    mapped: set[int] = field(default_factory=set, repr=False)  # processes of the scope that have it mapped
+    mapped: dict[int, int] = field(default_factory=dict, repr=False)  # processes that have it mapped, and since when
     held: dict[int, list[int]] = field(default_factory=dict, repr=False)  # process (0: all) -> descriptors
+    since: dict[int, int] = field(default_factory=dict, repr=False)  # process (0: all) -> when its probes stood
 
     @property
     def usable(self) -> bool:
         return not self.error and any(name in MOVERS for name in self.functions)
+
+    def probed_before(self, pid: int, mapped_at: int) -> bool:
+        """The probes stood when this process mapped the file: nothing of it can have gone by."""
+        return any(0 < self.since.get(key, 0) <= mapped_at for key in (pid, 0))
 
     def why(self) -> str:
         """Why it carries no probes."""
@@ -99,6 +107,23 @@ def open_mapping(mapping: Mapping) -> int | None:
     except OSError:
         pass
     return _open_below_root(mapping)
+
+
+def open_same(mapping: Mapping) -> int | None:
+    """The file under the path that the kernel named, if it is the inode that was mapped: for a process that has gone
+    and with it the way to what it saw."""
+    major, minor = mapping.identity[:2]
+    try:
+        if not stat.S_ISREG(Path(mapping.path).stat().st_mode):
+            return None
+        fd = os.open(mapping.path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOFOLLOW)
+    except OSError:
+        return None
+    info = os.fstat(fd)
+    if (os.major(info.st_dev), os.minor(info.st_dev), info.st_ino) == (major, minor, mapping.inode):
+        return fd
+    os.close(fd)
+    return None
 
 
 def _open_below_root(mapping: Mapping) -> int | None:
@@ -175,13 +200,15 @@ class Attacher:
         self._closers = ThreadPoolExecutor(_CLOSERS, "detach")
 
     def attach(self, target: Target, pid: int) -> bool:
-        """For one process, or with pid 0 for all that map the file. On failure target.error says why."""
+        """For one process, or with pid 0 for all that map the file. On failure target.error says why; a process that
+        has gone is no failure of the target."""
         path = f"/proc/self/fd/{target.file}"
         try:
             for offset, _ in target.plan.places():
                 # Into the page cache: the kernel plants its breakpoints without having to read the file then.
                 os.pread(target.file, 16, offset)
             target.held[pid] = self._plant(path, target.plan.places(), pid)
+            target.since[pid] = time.monotonic_ns()
         except ProcessLookupError:
             return False
         except OSError as error:
@@ -206,6 +233,7 @@ class Attacher:
     def detach(self, target: Target, pid: int) -> None:
         """Of a process that ended. The kernel waits for all CPUs when a link closes: not here."""
         held = target.held.pop(pid, [])
+        target.since.pop(pid, None)
         if held:
             self._closers.submit(_close_all, held)
 

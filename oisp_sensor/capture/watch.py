@@ -19,6 +19,7 @@ from oisp_sensor.capture.targets import Mapping
 _MMAP2 = 10
 _MAX_EVENTS = 256  # of 1024 descriptors that a process usually may have
 _BODY = struct.Struct("<IIQQQIIQQII")  # pid tid addr len pgoff major minor inode generation prot flags
+_TIME = struct.Struct("<Q")
 
 
 class MappingWatch:
@@ -90,7 +91,8 @@ class MappingWatch:
                     path = os.fsdecode(body[_BODY.size :].split(b"\0", 1)[0])
                     if inode:  # not the vdso, not anonymous
                         identity = (major, minor, inode, generation)
-                        found.append(Mapping(pid, start, start + size, inode, path, identity))
+                        (at,) = _TIME.unpack_from(body, len(body) - _TIME.size)
+                        found.append(Mapping(pid, start, start + size, inode, path, identity, at))
         return found
 
     def close(self) -> None:

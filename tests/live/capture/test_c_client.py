@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from oisp_sensor.capture import messages
 from tests.live.capture.harness import watch
 from tests.live.capture.targets import pattern
 
@@ -91,14 +92,40 @@ def test_calls_that_never_return_leave_no_trace(play):
     assert written(run) == read(run) == [pattern(3_000)]
 
 
-def test_children_that_live_for_a_moment(client, private_libssl, certificate):
-    """A shell runs them one after the other; each gets its probes at its fork, before it maps the library. Nobody waits
-    for that: a child that was faster is missing, never half there without a word."""
-    script = 'for i in 1 2 3 4 5 6 7 8 9 10; do "$@" || exit 1; done'
-    run = watch(private_libssl, ["/bin/sh", "-c", script, "sh", str(client), "ints", *certificate, "2000"])
+MOMENTS = 20
+
+
+def children(client, private_libssl, certificate, **options):
+    """A shell runs them one after the other, each for some milliseconds."""
+    script = f'for i in $(seq {MOMENTS}); do "$@" || exit 1; done'
+    run = watch(private_libssl, ["/bin/sh", "-c", script, "sh", str(client), "ints", *certificate, "2000"], **options)
     assert run.code == 0
-    assert len(run.processes("exit")) == 11
-    whole = [s for s in run.streams.values() if not s.midway]
-    assert whole
-    assert {len(s.written) + len(s.read) for s in whole} == {2000}
-    assert all(s.closed for s in whole)
+    [shell] = {m.pid for m in run.processes("seen")}
+    executed = {m.pid for m in run.processes("exec")} - {shell}
+    assert len(executed) == MOMENTS + 1  # seq
+    whole = {pid for pid in executed if account(run, pid) == (2000, 2000)}
+    return run, executed, whole
+
+
+def account(run, pid: int) -> tuple[int, int]:
+    mine = [s for s in run.streams.values() if s.pid == pid and not s.midway and s.closed]
+    return sum(len(s.written) for s in mine), sum(len(s.read) for s in mine)
+
+
+def test_children_that_live_for_a_moment(client, private_libssl, certificate):
+    """Each gets its probes at its fork, if it is not faster. Nobody waits for that, and nobody is missing without a
+    word: whoever mapped the library is captured whole, or named as late or as missed."""
+    run, executed, whole = children(client, private_libssl, certificate)
+    late = {m.pid for m in run.told if isinstance(m, messages.Attached) and m.late}
+    missed = {m.pid for m in run.told if isinstance(m, messages.Missed)}
+    assert len(whole | late | missed) == MOMENTS
+    assert not whole & missed
+    assert {s.pid for s in run.streams.values()} <= whole | late
+    assert (run.report.late, run.report.missed, run.report.unexamined) == (len(late), len(missed), 0)
+    assert whole | late | missed <= executed
+
+
+def test_no_child_is_too_fast_for_probes_on_the_file(client, private_libssl, certificate):
+    run, _, whole = children(client, private_libssl, certificate, per_process=False)
+    assert len(whole) == MOMENTS
+    assert (run.report.late, run.report.missed) == (0, 0)

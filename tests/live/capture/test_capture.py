@@ -209,6 +209,78 @@ def test_descendants_are_in_scope_even_when_they_leave_the_session(private_libss
     assert sorted(len(c.written) for c in run.clients) == [200, 300]
 
 
+def test_what_a_command_left_behind_is_known(private_libssl, certificate):
+    script = "import os, sys, time\nif os.fork() == 0:\n    os.setsid(); time.sleep(30)\n"
+    with Capture(Scope.command(), libraries=[private_libssl.libssl]) as capture:
+        capture.start()
+        child = capture.spawn(python(script), env=private_libssl.env)
+        assert child.wait() == 0
+        capture.poll()
+        [left] = capture.members()
+        os.kill(left, signal.SIGKILL)
+        for _ in range(100):
+            if not capture.members():
+                break
+            time.sleep(0.02)
+        assert capture.members() == []
+    assert left != child.pid
+
+
+def test_an_exec_by_a_thread_keeps_its_probes(private_libssl, certificate):
+    """The thread takes the leader's place; what was attached for the leader is attached again."""
+    script = targets.program(
+        """
+        again = ["-c", sys.argv[4], cert, key]
+        client, server = memory_pair()
+        client.write(pattern(100)); read_all(server, 100)
+        threading.Thread(target=os.execv, args=(sys.executable, [sys.executable, *again])).start()
+        time.sleep(20)
+        """
+    )
+    slow = targets.MEMORY.replace("client, server = memory_pair()", "time.sleep(0.3); client, server = memory_pair()")
+    run = watch(private_libssl, python(script, *certificate, "200", slow))
+    assert run.code == 0
+    assert [m.status for m in run.processes("exec")] == [0, 1]
+    assert sorted(len(c.written) for c in run.clients) == [100, 200]
+    assert not any(s.midway for s in run.streams.values())
+    assert all(s.closed for s in run.streams.values())
+
+
+def test_a_process_number_that_comes_again_is_not_in_scope(private_libssl, certificate):
+    """A child of the command has ended; a stranger is given its number, and maps the file that is probed."""
+    last = Path("/proc/sys/kernel/ns_last_pid")
+    if not last.exists():
+        pytest.skip("this kernel does not let a process number be chosen (CONFIG_CHECKPOINT_RESTORE)")
+    script = targets.program(
+        """
+        import subprocess
+        print(subprocess.Popen(["true"]).pid, file=open(sys.argv[4], "w", 1)); os.wait(); time.sleep(3)
+        """
+    )
+    out = private_libssl.folder / "pid"
+    with Capture(Scope.command(), libraries=[private_libssl.libssl], per_process=False) as capture:
+        capture.start()
+        ring = RingBuffer(capture.ring_fd, capture.ring_bytes)
+        child = capture.spawn(python(script, *certificate, "0", str(out)), env=private_libssl.env)
+        while not (out.exists() and out.read_text()):
+            capture.poll(0.05)
+        time.sleep(0.1)
+        pid = int(out.read_text())
+        for _ in range(50):
+            last.write_text(str(pid - 1))
+            stranger = subprocess.Popen(python(targets.MEMORY, *certificate), env=private_libssl.env)
+            assert stranger.wait() == 0
+            if stranger.pid == pid:
+                break
+        assert stranger.pid == pid
+        capture.poll()
+        os.kill(child.pid, signal.SIGKILL)
+        child.wait()
+        assert ring.records() == []
+        assert {m.event for m in messages.receive(capture.channel) if m.pid == pid} == {"fork", "exec", "exit"}
+        ring.close()
+
+
 def test_a_running_process_by_pid(private_libssl, certificate):
     script = targets.program("sys.stdin.readline()\n") + targets.MEMORY
     target = subprocess.Popen(python(script, *certificate), env=private_libssl.env, stdin=subprocess.PIPE)
