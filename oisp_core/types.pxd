@@ -192,6 +192,9 @@ cdef extern from "oisp/exchange.h" nogil:
         OISP_X_SYSTEM
         OISP_X_CACHED_ANSWER
         OISP_X_REWRITTEN
+        OISP_SAYS_ASK
+        OISP_SAYS_BEGIN
+        OISP_SAYS_END
     const int64_t OISP_ABSENT
     ctypedef struct oisp_text:
         uint32_t offset

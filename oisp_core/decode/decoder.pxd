@@ -33,6 +33,13 @@ cdef oisp_status decode_request(const oisp_dialects* t, oisp_exchange* x, const 
 cdef oisp_status decode_response(const oisp_dialects* t, oisp_exchange* x, const uint8_t* data, size_t size, bint complete) noexcept nogil
 # One event of a streamed response; sets x.chunk_* and x.first_content.
 cdef oisp_status decode_event(const oisp_dialects* t, oisp_exchange* x, oisp_slice name, const uint8_t* data, size_t size) noexcept nogil
+# One message of a session (WebSocket), sent by the client or received: request and answer of the turn in x grow with it.
+# Answers bits of enum oisp_says: at ASK (or BEGIN without an ASK before it) the request is complete and can be given out, at
+# END decode_finish is due, then exchange_next_turn. Sets x.chunk_* as decode_event does.
+cdef int decode_message(const oisp_dialects* t, oisp_exchange* x, bint sent, const uint8_t* data, size_t size, oisp_status* status) noexcept nogil
+# Ready for the next turn: model, system prompt and tools of the session stay, everything else is wiped; what the client said
+# while the answer came is read. Answers as decode_message does (the client may have asked already).
+cdef int exchange_next_turn(const oisp_dialects* t, oisp_exchange* x) noexcept nogil
 # After the last byte: derived values (finish, usage normalised, joined arguments checked). status: HTTP status, 0 unknown.
 cdef void decode_finish(const oisp_dialects* t, oisp_exchange* x, int status) noexcept nogil
 # Of a retrieval: the contract's word for what is asked, and its name where the path says it. Empty where it is none.

@@ -88,6 +88,8 @@ cdef extern from "oisp/dialect.h" nogil:
         OISP_SLOT_REASONING_TOKENS
         OISP_SLOT_INNER
         OISP_SLOT_TOP_K
+        OISP_SLOT_ASKS
+        OISP_SLOT_BEGINS
         OISP_SLOT_COUNT
         OISP_OP_SET
         OISP_OP_ONCE
@@ -214,6 +216,8 @@ cdef struct work:
     uint32_t items_max
     uint16_t inner           # dialect of inner documents, 1-based, 0 unknown
     uint8_t streaming        # 0 a request, 1 a whole answer, 2 an event of a stream
+    uint8_t says             # of the message in hand: enum oisp_says
+    uint8_t turn             # of a session: 0 none, ASK asked for, BEGIN being answered
     uint8_t restarted        # the event in hand repeats the whole answer: it brings nothing new
     uint32_t chunk_choice    # 1 + index into choices
     uint32_t chunk_start
@@ -230,6 +234,7 @@ cdef struct work:
     int32_t tries            # left
     uint8_t never_learns     # every event takes the full pass: for comparing
     oisp_buffer sample       # the event before, when it could be learned from
+    oisp_buffer later        # of a session: what the client said for the next turn, each with its size before it
     uint64_t fitted          # events that a template took
 
 # The document in hand.
@@ -1140,7 +1145,11 @@ cdef void fill_request(const view* v, uint16_t record, const picks* k, uint32_t 
     cdef int flag
     if slot_has_text(v, k, OISP_SLOT_MODEL):
         fill_text(v, &x.model_requested, record, OISP_SLOT_MODEL, k, 0, high)
+    if present(k, OISP_SLOT_SYSTEM):
+        text_clear(&x.system)     # of a session, it may have been said before
     fill_text(v, &x.system, record, OISP_SLOT_SYSTEM, k, 0, high)
+    if present(k, OISP_SLOT_ASKS):
+        v.w.says |= OISP_SAYS_ASK
     fill_text(v, &x.tool_choice, record, OISP_SLOT_TOOL_CHOICE, k, 0, high)
     fill_text(v, &x.temperature, record, OISP_SLOT_TEMPERATURE, k, 0, high)
     fill_text(v, &x.top_p, record, OISP_SLOT_TOP_P, k, 0, high)
@@ -1203,6 +1212,8 @@ cdef void fill_answered(const view* v, uint16_t record, const picks* k, uint32_t
         x.calls_count = 0
         v.w.restarted = 1
         forget_shapes(v.w)
+    if present(k, OISP_SLOT_BEGINS):
+        v.w.says |= OISP_SAYS_BEGIN
     if present(k, OISP_SLOT_TERMINAL):
         x.flags |= OISP_X_TERMINAL
     if present(k, OISP_SLOT_CACHED_ANSWER):
@@ -1610,6 +1621,147 @@ cdef oisp_status decode_event(const oisp_dialects* table, oisp_exchange* x, oisp
     return status
 
 
+# --- sessions: many turns over one WebSocket --------------------------------------------------------------------------
+
+
+# Tools are told as a whole: those of this message take the place of the earlier ones.
+cdef void replace_tools(oisp_exchange* x, uint32_t before) noexcept nogil:
+    if before and x.tools_count > before:
+        memmove(x.tools, x.tools + before, (x.tools_count - before) * sizeof(oisp_tool_def))
+        x.tools_count -= before
+
+
+# What a message says of the session or asks for: the request grows with each.
+cdef oisp_status decode_asking(const oisp_dialects_table* t, work* w, const oisp_dialect* d, const uint8_t* data, size_t size) noexcept nogil:
+    cdef uint32_t before = w.x.tools_count
+    w.streaming = 0
+    cdef oisp_status status = decode_document(t, w, d, &d.request, data, size, 0)
+    replace_tools(&w.x, before)
+    return status
+
+
+# Said while an answer comes: it belongs to the next turn. What holds nothing that is asked for (audio) is not kept.
+cdef void keep_for_later(const oisp_dialects_table* t, work* w, const oisp_dialect* d, const uint8_t* data, size_t size) noexcept nogil:
+    cdef uint32_t i, n = <uint32_t> size
+    if d.request.root == 0:
+        return
+    json_scan(&w.json, &t.json, d.request.root, data, size, 0)
+    for i in range(w.json.count):
+        if w.json.captures[i].alive:
+            break
+    else:
+        return
+    if w.later.size + size > w.x.arena_max or not oisp_buffer_reserve(&w.later, size + 4):
+        w.x.flags |= OISP_X_LIMIT
+        return
+    oisp_buffer_append(&w.later, &n, 4)
+    oisp_buffer_append(&w.later, data, size)
+
+
+cdef int decode_message(const oisp_dialects* table, oisp_exchange* x, bint sent, const uint8_t* data, size_t size, oisp_status* status) noexcept nogil:
+    cdef const oisp_dialects_table* t = <const oisp_dialects_table*> table
+    cdef work* w = <work*> x
+    cdef const oisp_dialect* d = dialect_at(t, x.dialect)
+    cdef oisp_slice none
+    cdef uint32_t flags = x.flags
+    none.data = NULL
+    none.size = 0
+    status[0] = OISP_BAD
+    w.says = 0
+    if d == NULL:
+        return 0
+    if sent and w.turn == OISP_SAYS_BEGIN:
+        status[0] = OISP_OK
+        keep_for_later(t, w, d, data, size)
+        return 0
+    if sent or w.turn != OISP_SAYS_BEGIN:
+        status[0] = decode_asking(t, w, d, data, size)
+        if sent:
+            note_status(x, status[0], True, OISP_X_REQUEST_BAD, OISP_X_REQUEST_CUT)
+        else:
+            w.says = 0
+    if not sent:
+        status[0] = decode_event(table, x, none, data, size)
+        if x.chunk_kind and w.turn != OISP_SAYS_BEGIN:
+            w.says |= OISP_SAYS_BEGIN
+        if x.flags & ~flags & OISP_X_TERMINAL or (x.flags & ~flags & OISP_X_ERROR and w.turn == OISP_SAYS_ASK):
+            w.says |= OISP_SAYS_END
+    if w.says & OISP_SAYS_ASK and w.turn == 0:
+        w.turn = OISP_SAYS_ASK
+        x.flags |= OISP_X_STREAM_ASKED
+        system_part(w)
+    if w.says & OISP_SAYS_BEGIN and w.turn != OISP_SAYS_BEGIN:
+        if w.turn == 0:              # nobody asked: the server heard the end of speech
+            x.flags |= OISP_X_STREAM_ASKED
+            system_part(w)
+        w.turn = OISP_SAYS_BEGIN
+    return w.says
+
+
+# Keep a text over the reset: it is copied aside first.
+cdef void put_aside(work* w, const oisp_text* t) noexcept nogil:
+    oisp_buffer_append(&w.scratch, oisp_text_data(&w.x, t), t.size)
+
+
+cdef void take_back(work* w, oisp_text* t, uint32_t* at) noexcept nogil:
+    cdef uint32_t size = t.size
+    cdef uint16_t form = t.form
+    memset(t, 0, sizeof(oisp_text))
+    put_plain(w, t, form, w.scratch.data + at[0], size)
+    t.form = form
+    at[0] += size
+
+
+cdef int exchange_next_turn(const oisp_dialects* table, oisp_exchange* x) noexcept nogil:
+    cdef work* w = <work*> x
+    cdef oisp_text model = x.model_requested, system = x.system
+    cdef uint32_t i, count = x.tools_count, at = 0
+    cdef uint16_t dialect = x.dialect
+    cdef oisp_buffer held, later = w.later
+    oisp_buffer_wipe(&w.scratch)
+    put_aside(w, &model)
+    put_aside(w, &system)
+    for i in range(count):
+        put_aside(w, &x.tools[i].name)
+        put_aside(w, &x.tools[i].description)
+        put_aside(w, &x.tools[i].raw_type)
+    held = w.scratch
+    memset(&w.scratch, 0, sizeof(oisp_buffer))
+    memset(&w.later, 0, sizeof(oisp_buffer))
+    exchange_reset(x)
+    w.scratch = held
+    x.dialect = dialect
+    take_back(w, &model, &at)
+    take_back(w, &system, &at)
+    x.model_requested = model
+    x.system = system
+    x.tools_count = count
+    for i in range(count):
+        take_back(w, &x.tools[i].name, &at)
+        take_back(w, &x.tools[i].description, &at)
+        take_back(w, &x.tools[i].raw_type, &at)
+    oisp_buffer_wipe(&w.scratch)
+    return say_again(table, x, &later)
+
+
+# What was kept for this turn. Messages after the one that asks wait for their own turn.
+cdef int say_again(const oisp_dialects* table, oisp_exchange* x, oisp_buffer* later) noexcept nogil:
+    cdef oisp_status status
+    cdef uint32_t at = 0, size
+    cdef int says = 0
+    while at < later.size:
+        memcpy(&size, later.data + at, 4)
+        if says & OISP_SAYS_ASK:
+            (<work*> x).turn = OISP_SAYS_BEGIN
+            decode_message(table, x, True, later.data + at + 4, size, &status)
+            (<work*> x).turn = OISP_SAYS_ASK
+        else:
+            says |= decode_message(table, x, True, later.data + at + 4, size, &status)
+        at += 4 + size
+    oisp_buffer_free(later)
+    return says
+
+
 # --- the end --------------------------------------------------------------------------------------------------------
 
 
@@ -1718,6 +1870,7 @@ cdef void exchange_reset(oisp_exchange* x) noexcept nogil:
     oisp_buffer_wipe(&w.scratch)
     oisp_buffer_wipe(&w.inner_text)
     oisp_buffer_wipe(&w.spare)
+    oisp_buffer_wipe(&w.later)
     memset(x, 0, sizeof(oisp_exchange))
     x.arena = kept.arena
     x.arena_max = kept.arena_max
@@ -1742,6 +1895,7 @@ cdef void exchange_reset(oisp_exchange* x) noexcept nogil:
     forget_shapes(w)
     w.chunk_choice = 0
     w.streaming = 0
+    w.says = w.turn = 0
 
 
 cdef void exchange_free(oisp_exchange* x) noexcept nogil:
@@ -1754,6 +1908,7 @@ cdef void exchange_free(oisp_exchange* x) noexcept nogil:
     oisp_buffer_free(&w.inner_text)
     oisp_buffer_free(&w.spare)
     oisp_buffer_free(&w.sample)
+    oisp_buffer_free(&w.later)
     for i in range(TEMPLATES):
         template_free(&w.shapes[i].template)
     json_free(&w.json)
@@ -2057,6 +2212,14 @@ cdef class Decoder:
         n.size = len(name)
         return decode_event(self.dialects.table, self.x, n, &data[0] if data.shape[0] else NULL, data.shape[0])
 
+    def message(self, const unsigned char[::1] data, bint sent):
+        """One message of a session; the bits of enum oisp_says."""
+        cdef oisp_status status
+        return decode_message(self.dialects.table, self.x, sent, &data[0] if data.shape[0] else NULL, data.shape[0], &status)
+
+    def next_turn(self):
+        return exchange_next_turn(self.dialects.table, self.x)
+
     @property
     def fitted(self):
         """Events that a learned template took, since the decoder was made."""
@@ -2120,7 +2283,7 @@ cdef class Decoder:
             "server_name": text_value(x, &x.server_name),
             "hits": [self.hit(i) for i in range(x.hits_count)],
             "images": x.images,
-            "messages": [self.message(i) for i in range(x.messages_count)],
+            "messages": [self.message_part(i) for i in range(x.messages_count)],
             "tools": [self.tool(i) for i in range(x.tools_count)],
             "history": [self.call(x.history + i) for i in range(x.history_count)],
             "answers": [self.answer(i) for i in range(x.answers_count)],
@@ -2154,7 +2317,7 @@ cdef class Decoder:
             "raw": text_value(self.x, &u.raw),
         }
 
-    cdef object message(self, uint32_t i):
+    cdef object message_part(self, uint32_t i):
         cdef oisp_message_part* m = self.x.messages + i
         return {
             "role": m.role,

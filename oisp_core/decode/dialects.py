@@ -49,7 +49,8 @@ TEXT_SLOTS = [
 OTHER_SLOTS = [
     "stream", "input_count", "images", "index", "server", "custom", "success", "error", "terminal", "restart",
     "cached_answer", "embedding_count", "dimensions", "prompt_tokens", "completion_tokens", "total_tokens",
-    "cached_tokens", "cache_write_tokens", "reasoning_tokens", "inner", "top_k",
+    "cached_tokens", "cache_write_tokens", "reasoning_tokens", "inner", "top_k", "asks",
+    "begins",
 ]
 # fmt: on
 SLOTS = {name: number for number, name in enumerate([*TEXT_SLOTS, *OTHER_SLOTS])}
@@ -86,7 +87,7 @@ USAGE_SLOTS = {"usage", *TOKENS}
 ERROR_SLOTS = {"error", "error_type", "error_message", "error_code"}
 ANSWERED = {
     "id", "model", "service_tier", "success", "terminal", "restart", "cached_answer", "embedding_count", "dimensions",
-    "finish", "inner", "server_name", "query", *USAGE_SLOTS, *ERROR_SLOTS,
+    "finish", "inner", "server_name", "query", "begins", *USAGE_SLOTS, *ERROR_SLOTS,
 }  # fmt: skip
 
 # record -> number, its slots, records that may stand in it
@@ -96,7 +97,7 @@ RECORDS: dict[str, tuple[int, set[str], set[str]]] = {
         {
             "model", "system", "stream", "tool_choice", "temperature", "top_p", "max_tokens", "frequency_penalty",
             "presence_penalty", "stop", "previous_id", "conversation", "user", "input_count", "images", "inner",
-            "query", "source", "top_k", "dimensions", "client_name", "client_version",
+            "query", "source", "top_k", "dimensions", "client_name", "client_version", "asks",
         },
         {"messages", "tools", "calls", "answers"},
     ),
@@ -114,7 +115,7 @@ NUMBERS = {"index", "top_k", "score", "distance", *TOKENS}
 JOINS = {"never": 1, "place": 2}
 COUNTED = {"input_count", "images", "embedding_count"}
 JSON_SLOTS = {"usage", "temperature", "top_p", "max_tokens", "frequency_penalty", "presence_penalty"}
-FLAG_SLOTS = {"error", "server", "custom", "terminal", "restart", "cached_answer"}
+FLAG_SLOTS = {"asks", "begins", "error", "server", "custom", "terminal", "restart", "cached_answer"}
 APPENDED = {"content", "reasoning", "refusal", "arguments"}
 MAX_TESTS, MAX_LEAVES, MAX_EDGES = 32, 32, 64
 

@@ -94,7 +94,9 @@ enum oisp_item_kind {
   X(CACHE_WRITE_TOKENS) \
   X(REASONING_TOKENS) \
   X(INNER) \
-  X(TOP_K)
+  X(TOP_K) \
+  X(ASKS) \
+  X(BEGINS)
 
 #define OISP_SLOT_ENUM(name) OISP_SLOT_##name,
 enum oisp_slot { OISP_TEXT_SLOTS(OISP_SLOT_ENUM) OISP_OTHER_SLOTS(OISP_SLOT_ENUM) OISP_SLOT_COUNT };

@@ -140,6 +140,13 @@ enum oisp_exchange_flags {
   OISP_X_REWRITTEN = 4096
 };
 
+/* What a message of a session (WebSocket) means for its turns. */
+enum oisp_says {
+  OISP_SAYS_ASK = 1,   /* the request is complete: an answer is asked for */
+  OISP_SAYS_BEGIN = 2, /* the answer begins, asked for or not */
+  OISP_SAYS_END = 4    /* the answer is complete */
+};
+
 typedef struct oisp_exchange {
   oisp_buffer arena;
   uint32_t arena_max;
