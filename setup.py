@@ -48,12 +48,14 @@ EXTENSIONS: dict[str, list[str]] = {
     "oisp_core.engine": [],
     "oisp_sensor.capture.ringbuf": [],
     "oisp_sensor.capture.feed": [],
+    "oisp_bench.limit": ["benchmarks/limit/limit.c"],
 }
 # package that holds the data -> folder at the top level
 DATA = {
     "oisp_core._data.schema": "schema",
     "oisp_core._data.semconv": "semconv",
     "oisp_sensor._data.bpf": "bpf/objects",
+    "oisp_bench._data.cases": "benchmarks/cases",
 }
 JOBS = os.cpu_count() or 1
 # Where worker processes are not forked they would run this file again.
@@ -74,7 +76,7 @@ def extension(name: str, sources: list[str]) -> Extension:
     return Extension(
         name,
         [name.replace(".", "/") + ".pyx", *sources],
-        include_dirs=["oisp_core/include"],
+        include_dirs=["oisp_core/include", "benchmarks/limit"],
         depends=HEADERS,
         extra_compile_args=["-std=gnu11", "-fvisibility=hidden", *CFLAGS],
         extra_link_args=LDFLAGS,
@@ -82,7 +84,7 @@ def extension(name: str, sources: list[str]) -> Extension:
 
 
 setup(
-    packages=[*find_packages(include=["oisp_core*", "oisp_sensor*"]), *DATA],
+    packages=[*find_packages(include=["oisp_core*", "oisp_sensor*", "oisp_bench*"]), *DATA],
     package_dir=DATA,
     package_data={
         "": ["*.pxd", "*.pyi", "py.typed"],
@@ -91,6 +93,7 @@ setup(
         "oisp_core._data.schema": ["**/*.json"],
         "oisp_core._data.semconv": ["**/*.yaml", "**/*.md", "**/*.bin", "*.tsv"],
         "oisp_sensor._data.bpf": ["**/*.bpf.o"],
+        "oisp_bench._data.cases": ["*.toml"],
     },
     include_package_data=False,
     options={"build_ext": {"parallel": JOBS}},

@@ -20,8 +20,9 @@ TREES = {
     "schema": "oisp_core/_data/schema",
     "semconv": "oisp_core/_data/semconv",
     "bpf/objects": "oisp_sensor/_data/bpf",
+    "benchmarks/cases": "oisp_bench/_data/cases",
 }
-DATA_ENDINGS = {".json", ".yaml", ".md", ".o", ".bin", ".tsv"}
+DATA_ENDINGS = {".json", ".yaml", ".md", ".o", ".bin", ".tsv", ".toml"}
 PACKAGE_ENDINGS = {".py", ".pyi", ".pxd", ".h"}
 
 
@@ -54,7 +55,7 @@ def expected_in_wheel(root: Path) -> set[str]:
         for name in tracked(root, folder):
             if PurePosixPath(name).suffix in DATA_ENDINGS:
                 expected.add(place + name.removeprefix(folder))
-    for name in tracked(root, "oisp_core", "oisp_sensor"):
+    for name in tracked(root, "oisp_core", "oisp_sensor", "oisp_bench"):
         path = PurePosixPath(name)
         if path.suffix in PACKAGE_ENDINGS or path.name == "py.typed" or name.startswith("oisp_sensor/demo/"):
             expected.add(name)
@@ -71,7 +72,9 @@ def test_the_wheel_holds_the_tree_and_nothing_else(wheel_files: set[str], repo_r
 
 def test_every_extension_of_the_tree_is_compiled(wheel_files: set[str], repo_root: Path) -> None:
     sources = {
-        name.removesuffix(".pyx") for name in tracked(repo_root, "oisp_core", "oisp_sensor") if name.endswith(".pyx")
+        name.removesuffix(".pyx")
+        for name in tracked(repo_root, "oisp_core", "oisp_sensor", "oisp_bench")
+        if name.endswith(".pyx")
     }
     built = {name.partition(".")[0] for name in wheel_files if name.endswith(".so") and "/_libs/" not in name}
     assert sources == built

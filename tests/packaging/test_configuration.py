@@ -37,18 +37,23 @@ def third_party(path: Path) -> set[str]:
             names |= {alias.name.partition(".")[0] for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.level == 0:
             names.add((node.module or "").partition(".")[0])
-    return names - set(sys.stdlib_module_names) - {"oisp_core", "oisp_sensor"}
+    return names - set(sys.stdlib_module_names) - {"oisp_core", "oisp_sensor", "oisp_bench"}
 
 
 def test_every_import_is_a_declared_dependency(repo_root: Path) -> None:
     project = configuration(repo_root)["project"]
     declared = {re.match(r"[\w-]+", line)[0].lower() for line in project["dependencies"]}
-    of_demo = {re.match(r"[\w-]+", line)[0].lower() for line in project["optional-dependencies"]["demo"]}
+    extra = {
+        name: {re.match(r"[\w-]+", line)[0].lower() for line in project["optional-dependencies"][name]}
+        for name in ("demo", "bench")
+    }
     used = set()
-    for folder in ("oisp_core", "oisp_sensor"):
+    for folder in ("oisp_core", "oisp_sensor", "oisp_bench"):
         for path in (repo_root / folder).rglob("*.py"):
             names = {DISTRIBUTIONS.get(name, name) for name in third_party(path)}
-            allowed = declared | of_demo if "demo" in path.parts else declared
+            allowed = declared.union(*(extra[name] for name in ("demo",) if name in path.parts))
+            if path.is_relative_to(repo_root / "oisp_bench" / "engines"):
+                allowed |= extra["bench"]
             assert names <= allowed | {"bcc"}, f"{path.relative_to(repo_root)} imports {names - allowed}"
             used |= names
         for path in (repo_root / folder).rglob("*.pyx"):

@@ -28,7 +28,7 @@ def fresh(code: str, *flags: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
 
 
-@pytest.mark.parametrize("package", ["oisp_core", "oisp_sensor"])
+@pytest.mark.parametrize("package", ["oisp_core", "oisp_sensor", "oisp_bench"])
 def test_every_module_imports_alone_without_a_warning(package: str) -> None:
     """Each in a forked child of one fresh interpreter, so that none leans on what another imported."""
     names = modules(package)

@@ -29,7 +29,7 @@ def elsewhere(tmp_path: Path) -> Path:
 
 def test_stubs_tell_what_the_compiled_modules_do(elsewhere: Path, repo_root: Path) -> None:
     """Python modules are their own promise; what is compiled has a .pyi."""
-    stubs = [path for name in ("oisp_core", "oisp_sensor") for path in (repo_root / name).rglob("*.pyi")]
+    stubs = [path for name in ("oisp_core", "oisp_sensor", "oisp_bench") for path in (repo_root / name).rglob("*.pyi")]
     modules = [".".join(path.relative_to(repo_root).with_suffix("").parts) for path in sorted(stubs)]
     assert "oisp_core.engine" in modules
     allowed = elsewhere / "allowed.txt"

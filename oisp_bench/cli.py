@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The command line of `oisp-bench`. Exit codes: 0 done, 1 the answer is no (wrong events, slower), 2 a mistake."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from oisp_core.errors import OispError
+
+__all__ = ["main", "parser"]
+
+
+def parser() -> argparse.ArgumentParser:
+    whole = argparse.ArgumentParser(
+        prog="oisp-bench",
+        description="How fast the engine is: every engine's events are checked before anything is timed.",
+        allow_abbrev=False,
+    )
+    verbs = whole.add_subparsers(dest="verb", metavar="COMMAND", title="commands", required=True)
+    run = verbs.add_parser("run", help="measure cases (all of them without CASE)", allow_abbrev=False)
+    run.add_argument("cases", nargs="*", metavar="CASE", help="a name or its beginning, a group, or a TOML file")
+    run.add_argument("--rounds", type=_count, default=11, metavar="N", help="rounds of each case (default 11)")
+    run.add_argument(
+        "--seconds", type=float, default=20.0, help="begin no round of a case after this time (default 20)"
+    )
+    run.add_argument("--json", type=Path, metavar="FILE", help="store the result for `compare`")
+    run.add_argument("--html", type=Path, metavar="FILE", help="write a report with plots, in one file")
+    compare = verbs.add_parser("compare", help="two stored results: what changed beyond noise", allow_abbrev=False)
+    compare.add_argument("before", type=Path)
+    compare.add_argument("after", type=Path)
+    listing = verbs.add_parser("list", help="the cases, and the engines that can run here", allow_abbrev=False)
+    listing.add_argument("cases", nargs="*", metavar="CASE")
+    corpus = verbs.add_parser("corpus", help="make the traffic of a case, as a recording", allow_abbrev=False)
+    corpus.add_argument("cases", nargs="+", metavar="CASE")
+    corpus.add_argument("--out", type=Path, metavar="FILE", help="write it here, for `oisp-sensor replay` (one CASE)")
+    readme = verbs.add_parser("readme", help="print the table of the README from a stored result", allow_abbrev=False)
+    readme.add_argument("result", type=Path)
+    return whole
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of rounds: expected 1 or more")
+    return int(text)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parser().parse_args(argv)
+    try:
+        code: int = globals()[f"_{args.verb}"](args)
+        sys.stdout.flush()
+        return code
+    except OispError as error:
+        print(f"oisp-bench: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+
+
+def _run(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from oisp_bench import cases, machine, measure, report, results
+
+    chosen = cases.select(args.cases)
+    console, progress = Console(highlight=False), Console(stderr=True, highlight=False)
+    here, build, cpu = machine.machine(), machine.build(), measure.pinned()
+    done: list[measure.CaseResult] = []
+    run = results.Run(machine=here, build=build, cpu=cpu, cases=done)
+    report.print_head(console, run)
+    with progress.status("") as status:
+        for case in chosen:
+            one = measure.measure(case, rounds=args.rounds, seconds=args.seconds, say=status.update)
+            done.append(one)
+            report.print_case(console, one)
+    if args.json:
+        results.write(run, args.json)
+    if args.html:
+        from oisp_bench.html import page
+
+        results.put(args.html, page(run).encode())
+    return 0 if all(case.status == "right" for case in done) else 1
+
+
+def _compare(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from oisp_bench import report, results
+
+    before, after = results.read(args.before), results.read(args.after)
+    console = Console(highlight=False)
+    if before.machine.cpu != after.machine.cpu:
+        console.print(f"[yellow]two machines: {before.machine.cpu} and {after.machine.cpu}[/]")
+    found = results.changes(before, after)
+    report.print_changes(console, found)
+    return 1 if any(change.verdict == "slower" for change in found) else 0
+
+
+def _list(args: argparse.Namespace) -> int:
+    from rich.console import Console
+    from rich.table import Table
+
+    from oisp_bench import cases
+    from oisp_bench.engines import REGISTRY, missing
+
+    console = Console(highlight=False)
+    table = Table(box=None, pad_edge=False)
+    for column in ("case", "group", "engines", "floor", "title"):
+        table.add_column(column)
+    for case in cases.select(args.cases):
+        floor = "" if case.floor is None else f"{case.floor:g}"
+        table.add_row(case.name, case.group, ", ".join([*case.engines, *case.peers]), floor, case.title)
+    console.print(table)
+    for name, factory in REGISTRY.items():
+        lacks = missing(factory)
+        state = f" (not here: {lacks} is not installed)" if lacks else ""
+        console.print(f"{name}: {factory.about}{state}", soft_wrap=True)
+    return 0
+
+
+def _corpus(args: argparse.Namespace) -> int:
+    from oisp_bench import cases, corpora, results
+    from oisp_core.errors import ConfigError
+
+    chosen = cases.select(args.cases)
+    if args.out and len(chosen) != 1:
+        raise ConfigError(key="--out", message=f"takes one case, {len(chosen)} are named")
+    for case in chosen:
+        made = corpora.make(case.name, case.corpus, f"{case.name}.toml")
+        print(
+            f"{case.name}  {made.digest}  {made.size} bytes  {len(made.segments)} segments  {made.exchanges} exchanges"
+        )
+        if args.out:
+            results.put(args.out, made.recording())
+    return 0
+
+
+def _readme(args: argparse.Namespace) -> int:
+    from oisp_bench import report, results
+
+    print(report.readme_table(results.read(args.result)))
+    return 0

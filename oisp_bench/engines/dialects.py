@@ -1,0 +1,752 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the Python pipeline knows of dialects: typed bodies in, typed events out.
+
+Not a general decoder: what the generated traffic holds, as tightly as msgspec allows. Each piece that could be encoded
+once is (`Raw`); models, keys, prompts and endpoints are looked up by their bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import time
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any, Protocol
+
+import msgspec
+from msgspec import UNSET, Raw, Struct, UnsetType
+
+from oisp_core.models import registry
+
+__all__ = ["ROUTES", "Maker", "Reader", "Route", "host_patterns"]
+
+ENCODER = msgspec.json.Encoder()
+encode_into = ENCODER.encode_into
+
+
+def raw(value: Any) -> Raw:
+    return Raw(msgspec.json.encode(value))
+
+
+# --- events ---
+
+
+class Parameters(Struct, omit_defaults=True):
+    temperature: Raw | UnsetType = UNSET
+    max_tokens: Raw | UnsetType = UNSET
+
+
+class Message(Struct, forbid_unknown_fields=True):
+    role: str
+    content: Raw
+
+
+class RequestData(Struct):
+    request_id: str
+    provider: Raw
+    model: Raw
+    auth: Raw
+    streaming: bool
+    messages: list[Message]
+    messages_count: int
+    system_prompt_hash: str
+    estimated_tokens: int
+    parameters: dict[str, Raw] | UnsetType = UNSET
+    request_type: str = "chat"
+    has_system_prompt: bool = True
+    tools_count: int = 0
+    has_images: bool = False
+    image_count: int = 0
+
+
+class Said(Struct):
+    content: Raw | str
+    role: str = "assistant"
+
+
+class Choice(Struct):
+    message: Said
+    index: int = 0
+    finish_reason: str = "stop"
+
+
+class Usage(Struct, omit_defaults=True):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int | UnsetType = UNSET
+    cached_tokens: int | UnsetType = UNSET
+    reasoning_tokens: int | UnsetType = UNSET
+    input_cost_usd: float | UnsetType = UNSET
+    output_cost_usd: float | UnsetType = UNSET
+    total_cost_usd: float | UnsetType = UNSET
+
+
+class ResponseData(Struct):
+    request_id: str
+    provider: Raw
+    model: Raw
+    status_code: int
+    choices: list[Choice]
+    usage: Usage
+    latency_ms: int
+    provider_request_id: str | UnsetType = UNSET
+    time_to_first_token_ms: int | UnsetType = UNSET
+    success: bool = True
+    tool_calls_count: int = 0
+    finish_reason: str = "stop"
+
+
+class Delta(Struct, omit_defaults=True):
+    content: str | UnsetType = UNSET
+    role: str | UnsetType = UNSET
+
+
+class ChunkData(Struct, omit_defaults=True):
+    request_id: str
+    chunk_index: int
+    delta: Delta
+    finish_reason: str | UnsetType = UNSET
+
+
+class Related(Struct):
+    event_id: str
+    relationship: str = "caused_by"
+
+
+class Event(Struct):
+    event_id: str
+    event_type: str
+    ts: str
+    host: Raw
+    actor: Raw
+    process: Raw
+    source: Raw
+    data: RequestData | ResponseData | ChunkData
+    ext: Raw | dict[str, Any]
+    confidence: Raw
+    related_events: list[Related] | UnsetType = UNSET
+    oisp_version: str = "0.1"
+
+
+class Context(Struct):
+    host: Raw
+    actor: Raw
+    process: Raw
+    source: Raw
+
+
+CONTEXT = msgspec.json.Decoder(Context)
+
+
+# --- what is the same in many events ---
+
+
+@cache
+def time_prefix(ms: int) -> str:
+    digits = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
+    return "".join(digits[ms >> shift & 31] for shift in range(45, -1, -5))
+
+
+@cache
+def second(at: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(at))
+
+
+def stamp(ns: int) -> str:
+    micros = ns // 1000
+    return f"{second(micros // 1_000_000)}.{micros % 1_000_000:06d}Z"
+
+
+@cache
+def model_of(provider: str, name: str, asked: bool) -> Raw:
+    found = registry().find(provider, name)
+    if found is None:
+        return raw({"id": name})
+    facts = found[0]
+    shown: dict[str, Any] = {"id": name, "family": facts["family"]}
+    if asked and facts["capabilities"]:
+        names = dict.fromkeys(facts["capabilities"], True)
+        shown["capabilities"] = names
+    shown |= {key: facts[key] for key in ("context_window", "max_output_tokens") if facts[key] is not None}
+    return raw(shown)
+
+
+@cache
+def rates_of(provider: str, name: str) -> tuple[float, float, float] | None:
+    """Dollars a token: input, output, cached input."""
+    found = registry().find(provider, name)
+    if found is None or not found[1]:
+        return None
+    prices = found[0]["prices"]["standard", 0]
+    return prices["in"] / 1e6, prices["out"] / 1e6, prices.get("cached", prices["in"]) / 1e6
+
+
+@cache
+def auth_of(value: bytes | None) -> Raw:
+    if value is None:
+        return raw({"type": "none"})
+    key = value.removeprefix(b"Bearer ")
+    digest = hashlib.sha256(key).hexdigest()[:16]
+    return raw({"type": "api_key", "key_prefix": key[:8].decode(), "key_hash": f"sha256:{digest}"})
+
+
+_prompts: dict[bytes, str] = {}
+
+
+def prompt_hash(text: Raw) -> str:
+    wire = bytes(text)
+    found = _prompts.get(wire)
+    if found is None:
+        said = msgspec.json.decode(wire, type=str)
+        found = _prompts[wire] = "sha256:" + hashlib.sha256(said.encode()).hexdigest()[:16]
+        if len(_prompts) > 4096:
+            _prompts.clear()
+    return found
+
+
+HIGH = {
+    "level": "high",
+    "completeness": "full",
+    "reasons": ["tls_boundary_capture", "host_match", "path_match", "key_shape", "model_in_payload"],
+    "process_attribution": "direct",
+    "content_source": "tls_boundary",
+    "ai_detection_method": "known_endpoint",
+}
+
+
+class Maker:
+    """Writes the events of one connection."""
+
+    __slots__ = ("chunks", "context", "ids", "out")
+
+    def __init__(self, out: bytearray, ids: Iterator[int], members: bytes, *, chunks: bool) -> None:
+        self.out, self.ids, self.chunks = out, ids, chunks
+        self.context = CONTEXT.decode(b"{%b}" % members)
+
+    def new_id(self, ns: int) -> str:
+        return f"{time_prefix(ns // 1_000_000)}{next(self.ids):016X}"
+
+    def write(
+        self, kind: str, event_id: str, ns: int, data: Any, ext: Any, confidence: Raw, caused_by: str | None = None
+    ) -> None:
+        c = self.context
+        related = UNSET if caused_by is None else [Related(caused_by)]
+        event = Event(event_id, kind, stamp(ns), c.host, c.actor, c.process, c.source, data, ext, confidence, related)
+        out = self.out
+        encode_into(event, out, -1)
+        out += b"\n"
+
+
+class Reader(Protocol):
+    """Reads the answer to one request."""
+
+    def begin(self, since: int, status: int, kind: bytes) -> None: ...
+    def feed(self, body: bytes, now: int) -> None: ...
+    def end(self, now: int) -> None: ...
+
+
+class Route:
+    """One endpoint of one provider: constants of its events, and how its bodies are read."""
+
+    __slots__ = ("confidence", "dialect", "ext", "ext_names", "parse", "provider", "provider_json", "read", "scheme")
+
+    def __init__(
+        self,
+        provider: str,
+        dialect: str,
+        endpoint: str,
+        parse: Callable[[bytes], Any],
+        read: Callable[[Route, Maker, str, int], Reader],
+        confidence: dict[str, Any] = HIGH,
+        more: dict[str, str] | None = None,
+    ) -> None:
+        self.provider, self.dialect = provider, dialect
+        self.parse, self.read = parse, read
+        self.provider_json = raw({"name": provider, "endpoint": endpoint, **(more or {})})
+        self.confidence = raw(confidence)
+        names = {"provider": provider, "dialect": dialect, "kind": "chat"}
+        self.ext_names = names
+        self.ext = raw({"oisp": {**names, "method": "POST"}})
+
+    def ask(self, maker: Maker, turn: Any, body: bytes) -> Reader:
+        """The event of a request, and who reads its answer."""
+        model, streaming, messages, texts, system, own, parameters = self.parse(body)
+        key = turn.head.get(b"authorization") or turn.head.get(b"x-api-key") or turn.head.get(b"x-goog-api-key")
+        event_id = maker.new_id(turn.asked_at)
+        data = RequestData(
+            event_id,
+            self.provider_json,
+            model_of(self.provider, model, True),
+            auth_of(key),
+            streaming,
+            messages,
+            len(messages),
+            prompt_hash(system),
+            (texts + 3) // 4 + 4 * (len(messages) + own),
+            parameters,
+        )
+        ext: Any = self.ext
+        if own:  # the prompt has a place of its own in this dialect
+            ext = {"oisp": {**self.ext_names, "method": "POST", "system_prompt": system}}
+        maker.write("ai.request", event_id, turn.asked_at, data, ext, self.confidence)
+        return self.read(self, maker, event_id, turn.asked_last)
+
+    def answer(
+        self,
+        maker: Maker,
+        request_id: str,
+        asked: int,
+        since: int,
+        now: int,
+        status: int,
+        answered: str,
+        answer_id: str | UnsetType,
+        text: Raw | str,
+        usage: Usage,
+        ext: dict[str, Any],
+        first: int,
+        streamed: bool,
+    ) -> None:
+        rates = rates_of(self.provider, answered)
+        if rates is not None:
+            cached = usage.cached_tokens or 0
+            usage.input_cost_usd = (usage.prompt_tokens - cached) * rates[0] + cached * rates[2]
+            usage.output_cost_usd = usage.completion_tokens * rates[1]
+            usage.total_cost_usd = usage.input_cost_usd + usage.output_cost_usd
+        data = ResponseData(
+            request_id,
+            self.provider_json,
+            model_of(self.provider, answered, False),
+            status,
+            [Choice(Said(text))],
+            usage,
+            (now - asked) // 1_000_000,
+            answer_id,
+            (first - asked) // 1_000_000 if first else UNSET,
+        )
+        event_id = maker.new_id(since)
+        ext = {"oisp": {**self.ext_names, "streamed": streamed, **ext}}
+        maker.write("ai.response", event_id, since, data, ext, self.confidence, request_id)
+
+    def chunk(self, maker: Maker, request_id: str, index: int, now: int, delta: Delta, finish: Any = UNSET) -> None:
+        data = ChunkData(request_id, index, delta, finish)
+        ext = {"oisp": self.ext_names}
+        maker.write("ai.streaming_chunk", maker.new_id(now), now, data, ext, self.confidence, request_id)
+
+
+# --- OpenAI chat completions ---
+
+
+class OpenAIRequest(Struct):
+    model: str
+    messages: list[Message]
+    stream: bool = False
+    temperature: Raw | UnsetType = UNSET
+    max_tokens: Raw | UnsetType = UNSET
+
+
+OPENAI_REQUEST = msgspec.json.Decoder(OpenAIRequest)
+
+
+def parameters_of(temperature: Raw | UnsetType, max_tokens: Raw | UnsetType) -> dict[str, Raw] | UnsetType:
+    found = {}
+    if temperature is not UNSET:
+        found["temperature"] = temperature
+    if max_tokens is not UNSET:
+        found["max_tokens"] = max_tokens
+    return found or UNSET
+
+
+def text_size(messages: list[Message]) -> int:
+    """Bytes of texts as the wire writes them."""
+    return sum([len(memoryview(m.content)) for m in messages]) - 2 * len(messages)
+
+
+def parse_openai(body: bytes) -> Any:
+    asked = OPENAI_REQUEST.decode(body)
+    messages = asked.messages
+    system = messages[0].content
+    size = text_size(messages)
+    return (
+        asked.model,
+        asked.stream,
+        messages,
+        size,
+        system,
+        False,
+        parameters_of(asked.temperature, asked.max_tokens),
+    )
+
+
+class Details(Struct, frozen=True):
+    cached_tokens: int | UnsetType = UNSET
+    reasoning_tokens: int | UnsetType = UNSET
+
+
+NO_DETAILS = Details()
+
+
+class OpenAIUsage(Struct):
+    prompt_tokens: int
+    completion_tokens: int
+    total_tokens: int
+    prompt_tokens_details: Details = NO_DETAILS
+    completion_tokens_details: Details = NO_DETAILS
+
+
+class OpenAIMessage(Struct):
+    content: Raw
+
+
+class OpenAIChoice(Struct):
+    message: OpenAIMessage
+    finish_reason: str
+
+
+class OpenAIResponse(Struct):
+    id: str
+    model: str
+    choices: list[OpenAIChoice]
+    usage: Raw
+    service_tier: str
+
+
+class OpenAIDelta(Struct):
+    content: str | None = None
+
+
+class OpenAIStreamChoice(Struct):
+    delta: OpenAIDelta
+    finish_reason: str | None = None
+
+
+class OpenAIFirst(Struct):
+    id: str
+    model: str
+    service_tier: str
+
+
+class OpenAIChunk(Struct):
+    choices: list[OpenAIStreamChoice]
+    usage: dict[str, Any] | None = None
+
+
+OPENAI_RESPONSE = msgspec.json.Decoder(OpenAIResponse)
+OPENAI_FIRST = msgspec.json.Decoder(OpenAIFirst)
+OPENAI_USAGE = msgspec.json.Decoder(OpenAIUsage)
+decode_openai = msgspec.json.Decoder(OpenAIChunk).decode
+
+
+def openai_usage(wire: Raw | bytes) -> Usage:
+    used = OPENAI_USAGE.decode(wire)
+    return Usage(
+        used.prompt_tokens,
+        used.completion_tokens,
+        used.total_tokens,
+        used.prompt_tokens_details.cached_tokens,
+        used.completion_tokens_details.reasoning_tokens,
+    )
+
+
+class Whole:
+    """An answer in one piece."""
+
+    __slots__ = ("asked", "maker", "pieces", "request_id", "route", "since", "status")
+
+    def __init__(self, route: Route, maker: Maker, request_id: str, asked: int) -> None:
+        self.route, self.maker, self.request_id, self.asked = route, maker, request_id, asked
+        self.pieces: list[bytes] = []
+        self.since = self.status = 0
+
+    def begin(self, since: int, status: int, kind: bytes) -> None:
+        self.since, self.status = since, status
+
+    def feed(self, body: bytes, now: int) -> None:
+        self.pieces.append(body)
+
+    def end(self, now: int) -> None:
+        body = self.pieces[0] if len(self.pieces) == 1 else b"".join(self.pieces)
+        self.read(body, now)
+
+    def read(self, body: bytes, now: int) -> None:
+        raise NotImplementedError
+
+    def give(self, now: int, answered: str, answer_id: str, text: Raw | str, usage: Usage, ext: dict[str, Any]) -> None:
+        self.route.answer(
+            self.maker, self.request_id, self.asked, self.since, now, self.status, answered, answer_id, text, usage,
+            ext, 0, False,
+        )  # fmt: skip
+
+
+class OpenAIWhole(Whole):
+    __slots__ = ()
+
+    def read(self, body: bytes, now: int) -> None:
+        answer = OPENAI_RESPONSE.decode(body)
+        ext = {"service_tier": answer.service_tier, "raw": {"usage": answer.usage}}
+        text = answer.choices[0].message.content
+        self.give(now, answer.model, answer.id, text, openai_usage(answer.usage), ext)
+
+
+class Stream:
+    """An answer event by event; `rest` is the beginning of an event that has not ended."""
+
+    __slots__ = (
+        "answer_id", "answered", "asked", "chunks", "ext", "finish", "first", "maker", "request_id", "rest", "route",
+        "since", "status", "texts", "usage",
+    )  # fmt: skip
+
+    def __init__(self, route: Route, maker: Maker, request_id: str, asked: int) -> None:
+        self.route, self.maker, self.request_id, self.asked = route, maker, request_id, asked
+        self.since = self.status = self.first = self.chunks = 0
+        self.rest = b""
+        self.texts: list[str] = []
+        self.answered = ""
+        self.answer_id: str | UnsetType = UNSET
+        self.finish: str | None = None
+        self.usage: Any = None
+        self.ext: dict[str, Any] = {}
+
+    def begin(self, since: int, status: int, kind: bytes) -> None:
+        self.since, self.status = since, status
+
+    def give(self, now: int, usage: Usage) -> None:
+        self.route.answer(
+            self.maker, self.request_id, self.asked, self.since, now, self.status, self.answered, self.answer_id,
+            "".join(self.texts), usage, self.ext, self.first, True,
+        )  # fmt: skip
+
+    def tell(self, now: int, piece: str) -> None:
+        """The event of a delta, where they are wanted."""
+        self.route.chunk(self.maker, self.request_id, self.chunks, now, Delta(piece, "assistant"))
+        self.chunks += 1
+
+
+class OpenAIStream(Stream):
+    __slots__ = ()
+
+    def feed(self, body: bytes, now: int) -> None:
+        blocks = (self.rest + body if self.rest else body).split(b"\n\n")
+        self.rest = blocks.pop()
+        for block in blocks:
+            if block == b"data: [DONE]":
+                continue
+            data = block[6:]
+            if not self.answered:
+                start = OPENAI_FIRST.decode(data)
+                self.answered, self.answer_id = start.model, start.id
+                self.ext["service_tier"] = start.service_tier
+            chunk = decode_openai(data)
+            if chunk.usage is not None:
+                self.usage = chunk.usage
+            for choice in chunk.choices:
+                piece = choice.delta.content
+                if piece:
+                    if not self.first:
+                        self.first = now
+                    self.texts.append(piece)
+                    if self.maker.chunks:
+                        self.tell(now, piece)
+                if choice.finish_reason is not None:
+                    self.finish = choice.finish_reason
+                    if self.maker.chunks:
+                        self.route.chunk(self.maker, self.request_id, self.chunks, now, Delta(), "stop")
+                        self.chunks += 1
+
+    def end(self, now: int) -> None:
+        wire = msgspec.json.encode(self.usage)
+        self.ext["raw"] = {"usage": Raw(wire)}
+        self.give(now, openai_usage(wire))
+
+
+# --- Anthropic messages ---
+
+
+class AnthropicRequest(Struct):
+    model: str
+    messages: list[Message]
+    system: Raw
+    stream: bool = False
+    temperature: Raw | UnsetType = UNSET
+    max_tokens: Raw | UnsetType = UNSET
+
+
+ANTHROPIC_REQUEST = msgspec.json.Decoder(AnthropicRequest)
+
+
+def parse_anthropic(body: bytes) -> Any:
+    asked = ANTHROPIC_REQUEST.decode(body)
+    messages = asked.messages
+    size = text_size(messages) + len(memoryview(asked.system)) - 2
+    return (
+        asked.model,
+        asked.stream,
+        messages,
+        size,
+        asked.system,
+        True,
+        parameters_of(asked.temperature, asked.max_tokens),
+    )
+
+
+class AnthropicUsage(Struct):
+    input_tokens: int
+    output_tokens: int
+    cache_read_input_tokens: int = 0
+    cache_creation_input_tokens: int = 0
+    service_tier: str | UnsetType = UNSET
+
+
+class AnthropicBlock(Struct):
+    text: Raw
+
+
+class AnthropicResponse(Struct):
+    id: str
+    model: str
+    content: list[AnthropicBlock]
+    stop_reason: str
+    usage: Raw
+
+
+class AnthropicTextDelta(Struct):
+    text: str
+
+
+class AnthropicDelta(Struct):
+    delta: AnthropicTextDelta
+
+
+class AnthropicMessage(Struct):
+    id: str
+    model: str
+    usage: dict[str, Any]
+
+
+class AnthropicStart(Struct):
+    message: AnthropicMessage
+
+
+class AnthropicStopDelta(Struct):
+    stop_reason: str
+
+
+class AnthropicStop(Struct):
+    delta: AnthropicStopDelta
+    usage: dict[str, Any]
+
+
+ANTHROPIC_RESPONSE = msgspec.json.Decoder(AnthropicResponse)
+ANTHROPIC_START = msgspec.json.Decoder(AnthropicStart)
+ANTHROPIC_STOP = msgspec.json.Decoder(AnthropicStop)
+ANTHROPIC_USAGE = msgspec.json.Decoder(AnthropicUsage)
+decode_anthropic = msgspec.json.Decoder(AnthropicDelta).decode
+
+
+def anthropic_usage(wire: Raw | bytes) -> tuple[Usage, dict[str, Any]]:
+    used = ANTHROPIC_USAGE.decode(wire)
+    cached, made = used.cache_read_input_tokens, used.cache_creation_input_tokens
+    usage = Usage(used.input_tokens + cached + made, used.output_tokens, cached_tokens=cached)
+    ext: dict[str, Any] = {"usage": {"cache_write_tokens": made}}
+    if used.service_tier is not UNSET:
+        ext["service_tier"] = used.service_tier
+    return usage, ext
+
+
+class AnthropicWhole(Whole):
+    __slots__ = ()
+
+    def read(self, body: bytes, now: int) -> None:
+        answer = ANTHROPIC_RESPONSE.decode(body)
+        usage, ext = anthropic_usage(answer.usage)
+        ext["raw"] = {"finish_reason": answer.stop_reason, "usage": answer.usage}
+        self.give(now, answer.model, answer.id, answer.content[0].text, usage, ext)
+
+
+class AnthropicStream(Stream):
+    __slots__ = ()
+
+    def feed(self, body: bytes, now: int) -> None:
+        blocks = (self.rest + body if self.rest else body).split(b"\n\n")
+        self.rest = blocks.pop()
+        for block in blocks:
+            kind, _, data = block.partition(b"\ndata: ")
+            if kind == b"event: content_block_delta":
+                piece = decode_anthropic(data).delta.text
+                if not self.first:
+                    self.first = now
+                self.texts.append(piece)
+                if self.maker.chunks:
+                    self.tell(now, piece)
+            elif kind == b"event: message_start":
+                message = ANTHROPIC_START.decode(data).message
+                self.answered, self.answer_id, self.usage = message.model, message.id, message.usage
+            elif kind == b"event: message_delta":
+                stop = ANTHROPIC_STOP.decode(data)
+                self.finish = stop.delta.stop_reason
+                self.usage.update(stop.usage)
+                if self.maker.chunks:
+                    self.route.chunk(self.maker, self.request_id, self.chunks, now, Delta(), "stop")
+                    self.chunks += 1
+
+    def end(self, now: int) -> None:
+        wire = msgspec.json.encode(self.usage)
+        usage, self.ext = anthropic_usage(wire)
+        self.ext["raw"] = {"finish_reason": self.finish, "usage": Raw(wire)}
+        self.give(now, usage)
+
+
+# --- who is known ---
+
+
+def by_streaming(
+    whole: Callable[[Route, Maker, str, int], Reader], stream: Callable[[Route, Maker, str, int], Reader]
+) -> Callable[[Route, Maker, str, int], Reader]:
+    class Either:
+        """Which of the two it is, the head of the answer says."""
+
+        __slots__ = ("end", "feed", "made")
+
+        def __init__(self, route: Route, maker: Maker, request_id: str, asked: int) -> None:
+            self.made = (route, maker, request_id, asked)
+
+        def begin(self, since: int, status: int, kind: bytes) -> None:
+            reader = (stream if kind.startswith(b"text/event-stream") else whole)(*self.made)
+            reader.begin(since, status, kind)
+            self.feed, self.end = reader.feed, reader.end
+
+    return Either
+
+
+OPENAI_CHAT = Route(
+    "openai",
+    "openai.chat",
+    "https://api.openai.com/v1/chat/completions",
+    parse_openai,
+    by_streaming(OpenAIWhole, OpenAIStream),
+)
+ANTHROPIC_MESSAGES = Route(
+    "anthropic",
+    "anthropic.messages",
+    "https://api.anthropic.com/v1/messages",
+    parse_anthropic,
+    by_streaming(AnthropicWhole, AnthropicStream),
+)
+ROUTES: dict[tuple[bytes, bytes], Route] = {
+    (b"api.openai.com", b"/v1/chat/completions"): OPENAI_CHAT,
+    (b"api.anthropic.com", b"/v1/messages"): ANTHROPIC_MESSAGES,
+}
+
+
+@cache
+def host_patterns() -> list[bytes]:
+    """What the packaged provider files name: hosts and paths, as literal bytes."""
+    from oisp_core import resources
+
+    found: set[bytes] = set()
+    for name in resources.names("semconv/providers", ".yaml"):
+        text = resources.read(name).decode()
+        found |= {m[0].encode() for m in re.finditer(r"[a-z0-9-]+(?:\.[a-z0-9-]+)+\.(?:com|ai|net|io|dev|org)", text)}
+        found |= {m[1].encode() for m in re.finditer(r"(/v\d[a-z/_-]{3,})", text)}
+    return sorted(found)

@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The engine, as packed records or one call a segment, under any policy."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from oisp_bench.corpora import BATCH, Corpus
+from oisp_bench.engines.base import Sink
+from oisp_core import Engine
+from oisp_core.limits import Limits
+
+Policy = Literal["metadata", "redacted", "full"]
+
+
+class Packed:
+    """Records as the kernel's ring gives them, some hundred KB at a time."""
+
+    def __init__(self, corpus: Corpus, *, content: Policy = "full", chunks: bool = False) -> None:
+        self.engine = Engine(content=content, chunks=chunks, id_seed=1, limits=limits_for(corpus))
+        self.buffers = corpus.packed()
+
+    def run(self, sink: Sink) -> None:
+        engine = self.engine
+        for buffer in self.buffers:
+            engine.feed_packed(buffer)
+            sink(engine.drain())
+        engine.close()
+        sink(engine.drain())
+
+
+class Calls:
+    """One Python call a segment, as an embedder in Python has it."""
+
+    def __init__(self, corpus: Corpus, *, content: Policy = "full", chunks: bool = False) -> None:
+        self.engine = Engine(content=content, chunks=chunks, id_seed=1, limits=limits_for(corpus))
+        self.contexts = list(corpus.contexts.items())
+        self.batches: list[list[tuple[int, Literal[">", "<"], int, bytes, int]]] = [[]]
+        have = 0
+        for call in corpus.calls():
+            self.batches[-1].append(call)
+            have += len(call[3])
+            if have >= BATCH:
+                self.batches.append([])
+                have = 0
+
+    def run(self, sink: Sink) -> None:
+        engine = self.engine
+        feed, set_context = engine.feed, engine.set_context
+        for conn, members in self.contexts:
+            set_context(conn, members)
+        for batch in self.batches:
+            for conn, way, ts, data, offset in batch:
+                feed(conn, way, ts, data, offset)
+            sink(engine.drain())
+        engine.close()
+        sink(engine.drain())
+
+
+def limits_for(corpus: Corpus) -> Limits:
+    """The defaults, but for corpora of more connections than they allow."""
+    wanted = len(corpus.contexts)
+    return Limits(connections=wanted) if wanted > Limits().connections else Limits()

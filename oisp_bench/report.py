@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A run for people: tables with bars on a terminal, and the table of the README."""
+
+from __future__ import annotations
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from oisp_bench.measure import CaseResult, EngineResult, Spread
+from oisp_bench.results import Change, Run, best
+
+__all__ = ["print_case", "print_changes", "print_head", "readme_table"]
+
+BAR = 14
+
+
+def print_head(console: Console, run: Run) -> None:
+    m, b = run.machine, run.build
+    console.print(f"[bold]{m.cpu}[/], {m.cores} cores, kernel {m.kernel}, {m.system}, Python {m.python}, {m.date}")
+    console.print(f"scan: {m.simd}; " + ", ".join(f"{name} {version}" for name, version in m.versions.items()))
+    if b.wheel:
+        console.print(f"oisp {b.version}, machine code of the installed wheel (engine {b.engine_sha256})")
+    else:
+        console.print(f"[red]not the machine code of an installed wheel[/]: {b.why}; not for publication")
+    if m.load > m.cores * 0.75:
+        console.print(f"[yellow]the machine is busy (load {m.load}): trust the ratios, not the nanoseconds[/]")
+
+
+def print_case(console: Console, case: CaseResult) -> None:
+    console.print()
+    console.print(f"[bold]{case.name}[/]  {case.title}")
+    if case.status != "right":
+        console.print(Text(f"  {case.status}", style="red"))
+        return
+    console.print(Text("  " + _about(case), style="dim"))
+    table = Table(box=None, pad_edge=False, show_edge=False)
+    table.add_column("engine", no_wrap=True)
+    for column in (f"ns/{case.unit}", "MB/s", "x peer", "(quartiles)", "of C limit"):
+        table.add_column(column, justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    fastest = max((e.ratio.middle for e in case.engines if e.ratio), default=1.0)
+    for engine in case.engines:
+        table.add_row(*_row(engine, fastest))
+    console.print(table)
+    console.print(Text("  " + case.analysis.strip(), style="italic dim"))
+    for note in [*case.notes, *_floor(case)]:
+        console.print(Text(f"  {note}", style="yellow"))
+
+
+def _about(case: CaseResult) -> str:
+    parts = [f"{case.bytes / 1e6:.1f} MB", f"{case.segments} segments", f"{case.exchanges} exchanges"]
+    if case.deltas:
+        parts.append(f"{case.deltas} deltas")
+    if case.hit_rate is not None:
+        parts.append(f"template hit rate {case.hit_rate:.1%}")
+    parts.append(f"{sum(case.events.values())} events of {case.fields} fields, equal in all engines")
+    parts.append(f"traffic {case.digest}")
+    return ", ".join(parts)
+
+
+def _row(engine: EngineResult, fastest: float) -> list[str | Text]:
+    name = Text(engine.name, style="bold" if engine.role == "ours" else "")
+    row: list[str | Text] = [name, f"{engine.ns_per_unit.middle:,.0f}", f"{engine.mb_per_s:,.0f}"]
+    if engine.ratio is None:
+        return [*row, "", "", "", ""]
+    r = engine.ratio
+    share = f"{engine.share.middle:.0%}" if engine.share else ""
+    bar = Text("█" * max(1, round(BAR * r.middle / fastest)), style="green" if engine.role == "ours" else "blue")
+    return [*row, f"{r.middle:.2f}", f"({r.low:.2f}..{r.high:.2f})", share, bar]
+
+
+def _floor(case: CaseResult) -> list[str]:
+    ours = best(case)
+    if ours is None or ours.ratio is None or case.floor is None or ours.ratio.middle >= case.floor:
+        return []
+    return [f"below the floor of {case.floor:g}"]
+
+
+def print_changes(console: Console, changes: list[Change]) -> None:
+    table = Table(box=None, pad_edge=False)
+    for column in ("case", "engine", "before", "after", "change", ""):
+        table.add_column(column, justify="left" if column in {"case", "engine", ""} else "right")
+    colours = {"slower": "red", "faster": "green", "same": "dim"}
+    for change in changes:
+        word = Text(change.verdict if change.verdict != "same" else "within noise", style=colours[change.verdict])
+        table.add_row(
+            change.case, change.engine, _spread(change.before), _spread(change.after), f"{change.factor - 1:+.1%}", word
+        )
+    console.print(table)
+
+
+def _spread(s: Spread) -> str:
+    return f"{s.middle:.2f} ({s.low:.2f}..{s.high:.2f})"
+
+
+# --- the README's table ---
+
+BEGIN = "<!-- oisp-bench: made from benchmarks/result.json by `oisp-bench readme`; do not edit -->"
+END = "<!-- oisp-bench: end -->"
+
+
+def readme_table(run: Run) -> str:
+    m, b = run.machine, run.build
+    lines = [
+        BEGIN,
+        "",
+        "| Traffic | ns | × the Python pipeline | quartiles | of the C limit | hits |",
+        "|---|--:|--:|--:|--:|--:|",
+    ]
+    for case in run.cases:
+        ours = best(case)
+        if case.status != "right" or ours is None or ours.ratio is None:
+            lines.append(f"| {case.title} | | {case.status} | | | |")
+            continue
+        share = f"{ours.share.middle:.0%}" if ours.share else ""
+        hits = f"{case.hit_rate:.0%}" if case.hit_rate is not None else ""
+        lines.append(
+            f"| {case.title} | {ours.ns_per_unit.middle:,.0f} / {case.unit} | **{ours.ratio.middle:.1f}** "
+            f"| {ours.ratio.low:.1f} to {ours.ratio.high:.1f} | {share} | {hits} |"
+        )
+    versions = ", ".join(
+        f"{name} {m.versions[name]}" for name in ("httptools", "msgspec", "ahocorasick_rs") if name in m.versions
+    )
+    code = f"oisp {b.version} from its wheel" if b.wheel else f"not from a wheel ({b.why})"
+    lines += [
+        "",
+        f"{m.cpu}, {m.cores} cores, Linux {m.kernel}, Python {m.python}, {versions}; {code}; {m.date}.",
+        "",
+        END,
+    ]
+    return "\n".join(lines)
