@@ -21,6 +21,7 @@ LDFLAGS = SANITIZE[:1] if FLAVOUR == "debug" else []
 # module -> C files beside its .pyx
 EXTENSIONS: dict[str, list[str]] = {
     "oisp_core.simd.scan": ["oisp_core/simd/scan_table.c"],
+    "oisp_core.reassemble.face": [],
     "oisp_core.reassemble.http1": [],
     "oisp_core.reassemble.hpack": ["oisp_core/reassemble/hpack_tables.c"],
     "oisp_core.reassemble.http2": [],
@@ -31,6 +32,7 @@ EXTENSIONS: dict[str, list[str]] = {
     "oisp_core.reassemble.websocket": [],
     "oisp_core.reassemble.eventstream": [],
     "oisp_core.reassemble.ndjson": [],
+    "oisp_core.reassemble.multipart": [],
     "oisp_core.match.automaton": [],
     "oisp_core.match.rules": [],
     "oisp_core.decode.jsonscan": ["oisp_core/decode/json_pass.c", "oisp_core/decode/template.c"],

@@ -1,12 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 from typing import final
 
-from typing_extensions import Buffer
-
-from oisp_core.reassemble.tokens import Status, Token
+from oisp_core.reassemble.face import Parser
 
 @final
-class EventStreamParser:
+class EventStreamParser(Parser):
     """Reads AWS event-stream frames: EVENT tokens with the type in `name` and the payload in `data`.
 
     frame_max: bytes of one frame; beyond it the status is LIMIT.
@@ -16,26 +14,3 @@ class EventStreamParser:
     """
 
     def __init__(self, *, frame_max: int = 25296896) -> None: ...
-    @property
-    def status(self) -> Status:
-        """What the last call answered: OK between frames, MORE inside one."""
-
-    @property
-    def offset(self) -> int:
-        """In the stream, of the next byte that `feed` takes."""
-
-    @property
-    def held(self) -> int:
-        """Bytes allocated for a frame in more than one piece."""
-
-    def feed(self, data: Buffer) -> list[Token]:
-        """Reads `data` and gives the frames that it completes."""
-
-    def gap(self, size: int) -> list[Token]:
-        """Says that `size` bytes are missing here. The frame in progress is dropped."""
-
-    def finish(self) -> list[Token]:
-        """Says that the stream ended. MORE: inside a frame."""
-
-    def reset(self) -> None:
-        """Back to the start of a stream, at offset 0."""

@@ -6,11 +6,10 @@ Total length, headers length, CRC of those eight bytes; headers; payload; CRC of
 What it is not: a reader of every header. The three that name the message are read; the others are checked for their bounds.
 A frame whose checksum is wrong is dropped and counted, and the next prelude looked for: it is known by its own checksum.
 """
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memmove, memset
 
-from oisp_core.reassemble.face cimport tokens_as_objects
+from oisp_core.reassemble.face cimport Parser
 from oisp_core.types cimport (
     OISP_BAD,
     OISP_FULL,
@@ -19,6 +18,7 @@ from oisp_core.types cimport (
     OISP_OK,
     OISP_TOKEN_EVENT,
     OISP_TOKEN_GAP,
+    oisp_buffer,
     oisp_buffer_append,
     oisp_buffer_free,
     oisp_buffer_wipe,
@@ -28,8 +28,6 @@ from oisp_core.types cimport (
     oisp_tokens,
     oisp_tokens_push,
 )
-
-from oisp_core.reassemble.tokens import Status, Token
 
 
 cdef extern from "oisp/crc32.h" nogil:
@@ -343,63 +341,29 @@ cdef void eventstream_free(oisp_eventstream* p) noexcept nogil:
 
 # ---- the Python face -----------------------------------------------------------------------------------------------------
 
-cdef enum:
-    FACE_TOKENS = 64
-
-
-cdef class EventStreamParser:
+cdef class EventStreamParser(Parser):
     cdef oisp_eventstream p
-    cdef oisp_token space[FACE_TOKENS]
-    cdef oisp_tokens out
-    cdef readonly object status
 
     def __cinit__(self, *, size_t frame_max=25296896):
         eventstream_init(&self.p, frame_max)
-        self.out.at = self.space
-        self.out.capacity = FACE_TOKENS
-        self.status = Status.OK
 
     def __dealloc__(self):
         eventstream_free(&self.p)
 
-    @property
-    def offset(self):
+    cdef oisp_status feed_c(self, const uint8_t* data, size_t size, size_t* used) noexcept:
+        return eventstream_feed(&self.p, data, size, &self.out, used)
+
+    cdef oisp_status gap_c(self, uint64_t size) noexcept:
+        return eventstream_gap(&self.p, size, &self.out)
+
+    cdef oisp_status finish_c(self) noexcept:
+        return eventstream_finish(&self.p, &self.out)
+
+    cdef void reset_c(self) noexcept:
+        eventstream_reset(&self.p)
+
+    cdef uint64_t offset_c(self) noexcept:
         return self.p.offset
 
-    @property
-    def held(self):
-        return self.p.held.capacity
-
-    def feed(self, data):
-        cdef Py_buffer view
-        cdef size_t used = 0
-        cdef size_t pos = 0
-        cdef oisp_status status = OISP_OK
-        cdef list tokens = []
-        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
-        try:
-            while True:
-                self.out.count = 0
-                status = eventstream_feed(&self.p, <const uint8_t*>view.buf + pos, <size_t>view.len - pos, &self.out, &used)
-                tokens += tokens_as_objects(Token.make, &self.out)
-                pos += used
-                if status != OISP_OK or (pos == <size_t>view.len and not self.p.given):
-                    break
-        finally:
-            PyBuffer_Release(&view)
-        self.status = Status(status)
-        return tokens
-
-    def gap(self, uint64_t size):
-        self.out.count = 0
-        self.status = Status(eventstream_gap(&self.p, size, &self.out))
-        return tokens_as_objects(Token.make, &self.out)
-
-    def finish(self):
-        self.out.count = 0
-        self.status = Status(eventstream_finish(&self.p, &self.out))
-        return tokens_as_objects(Token.make, &self.out)
-
-    def reset(self):
-        eventstream_reset(&self.p)
-        self.status = Status.OK
+    cdef const oisp_buffer* held_c(self) noexcept:
+        return &self.p.held

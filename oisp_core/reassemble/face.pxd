@@ -1,8 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-# What the Python classes of the parsers share: inline, so that no module stands behind it. The hot path does not come here.
+# What the Python classes of the parsers share. The hot path does not come here.
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport uint32_t
-from oisp_core.types cimport oisp_token, oisp_tokens
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from oisp_core.types cimport oisp_buffer, oisp_status, oisp_token, oisp_tokens
+
+cdef enum:
+    FACE_TOKENS = 64
 
 
 cdef inline list tokens_as_objects(object make, const oisp_tokens* out):
@@ -21,3 +24,18 @@ cdef inline list tokens_as_objects(object make, const oisp_tokens* out):
             t.stream,
         ))
     return result
+
+
+# The quartet of token.h as a Python object. A parser says how its own C functions are called; they append to `out`.
+cdef class Parser:
+    cdef oisp_token space[FACE_TOKENS]
+    cdef oisp_tokens out
+    cdef size_t taken  # of the data of the last feed
+    cdef readonly object status
+
+    cdef oisp_status feed_c(self, const uint8_t* data, size_t size, size_t* used) noexcept
+    cdef oisp_status gap_c(self, uint64_t size) noexcept
+    cdef oisp_status finish_c(self) noexcept
+    cdef void reset_c(self) noexcept
+    cdef uint64_t offset_c(self) noexcept
+    cdef const oisp_buffer* held_c(self) noexcept

@@ -1,40 +1,17 @@
 # SPDX-License-Identifier: Apache-2.0
 from typing import final
 
-from typing_extensions import Buffer
-
-from oisp_core.reassemble.tokens import Status, Token
+from oisp_core.reassemble.face import Parser
 
 @final
-class GrpcParser:
+class GrpcParser(Parser):
     """Reads gRPC's length-prefixed messages: EVENT tokens with one message in `data`.
 
     message_max: bytes of one message; beyond it the status is LIMIT.
+
+    `gap`: its message is dropped; BAD where a prefix may be lost.
 
     Flags of EVENT: 16 compressed, 128 the trailers of gRPC-Web.
     """
 
     def __init__(self, *, message_max: int = 16777216) -> None: ...
-    @property
-    def status(self) -> Status:
-        """What the last call answered: OK between messages, MORE inside one."""
-
-    @property
-    def offset(self) -> int:
-        """In the stream, of the next byte that `feed` takes."""
-
-    @property
-    def held(self) -> int:
-        """Bytes allocated for a message in more than one piece."""
-
-    def feed(self, data: Buffer) -> list[Token]:
-        """Reads `data` and gives the messages that it completes."""
-
-    def gap(self, size: int) -> list[Token]:
-        """Says that `size` bytes are missing here. Its message is dropped; BAD where a prefix may be lost."""
-
-    def finish(self) -> list[Token]:
-        """Says that the stream ended. MORE: inside a message."""
-
-    def reset(self) -> None:
-        """Back to the start of a stream, at offset 0."""

@@ -3,7 +3,8 @@ from typing import Literal, final
 
 from typing_extensions import Buffer
 
-from oisp_core.reassemble.tokens import Status, Token
+from oisp_core.reassemble.face import Parser
+from oisp_core.reassemble.tokens import Status
 
 ROLES: dict[str, int]
 
@@ -11,12 +12,15 @@ def role_number(role: str) -> int:
     """The kind of start line that a role reads. Raises ValueError for a role that is none."""
 
 @final
-class Http1Parser:
+class Http1Parser(Parser):
     """Reads one direction of an HTTP/1.x connection: heads, bodies, trailers, one message after the other.
 
     role: "request" or "response", which of the two this direction carries.
     head_max: bytes of one head (or trailer section); beyond it the status is LIMIT.
     fields_max: fields in one head.
+
+    A body comes as DATA tokens, one a piece. `gap`: GAP where it is arithmetic, status BAD where a head may be lost.
+    `finish`: MORE inside a head, of which nothing was given out.
 
     Raises ValueError for another role. Wire data never raises: `status` says BAD or LIMIT, and
     stays so until `reset()`.
@@ -26,20 +30,8 @@ class Http1Parser:
         self, role: Literal["request", "response"], *, head_max: int = 65536, fields_max: int = 256
     ) -> None: ...
     @property
-    def status(self) -> Status:
-        """What the last call answered: OK between messages, MORE inside one."""
-
-    @property
     def idle(self) -> bool:
         """Between messages."""
-
-    @property
-    def offset(self) -> int:
-        """In the stream, of the next byte that `feed` takes."""
-
-    @property
-    def held(self) -> int:
-        """Bytes allocated for a head in more than one piece; 0 outside of one."""
 
     @property
     def unused(self) -> bytes:
@@ -51,20 +43,8 @@ class Http1Parser:
         The final answer to HEAD has no body, and after 2xx to CONNECT another protocol follows.
         """
 
-    def feed(self, data: Buffer) -> list[Token]:
-        """Reads `data` and gives the tokens that it completes. A body comes as DATA tokens, one a piece."""
-
-    def gap(self, size: int) -> list[Token]:
-        """Says that `size` bytes are missing here: GAP where it is arithmetic, status BAD where a head may be lost."""
-
-    def finish(self) -> list[Token]:
-        """Says that the stream ended. Status MORE: inside a head, of which nothing was given out."""
-
     def tunnel(self) -> None:
         """Between messages: the other direction said that another protocol follows. UPGRADE comes next."""
-
-    def reset(self) -> None:
-        """Back to the start of a stream, at offset 0."""
 
 def probe(role: Literal["request", "response"], data: Buffer) -> Status:
     """Does `data` begin with a whole valid head, of which nothing has to be forgiven? OK, MORE for "may be", BAD."""

@@ -14,7 +14,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memmove, memset
 
-from oisp_core.reassemble.face cimport tokens_as_objects
+from oisp_core.reassemble.face cimport Parser
 from oisp_core.types cimport (
     OISP_BAD,
     OISP_BODY_CHUNKED,
@@ -43,6 +43,7 @@ from oisp_core.types cimport (
     OISP_WARNING_DUPLICATE_LENGTH,
     OISP_WARNING_OBS_FOLD,
     OISP_WARNING_TRANSFER_CODING,
+    oisp_buffer,
     oisp_buffer_append,
     oisp_buffer_free,
     oisp_status,
@@ -52,7 +53,7 @@ from oisp_core.types cimport (
 )
 
 
-from oisp_core.reassemble.tokens import Status, Token
+from oisp_core.reassemble.tokens import Status
 
 
 cdef extern from "oisp/bytes.h" nogil:
@@ -1090,9 +1091,6 @@ cdef bint was_forgiven(const oisp_tokens* out) noexcept nogil:
 
 # ---- the Python face -----------------------------------------------------------------------------------------------------
 
-cdef enum:
-    FACE_TOKENS = 64
-
 ROLES = {"request": OISP_TOKEN_REQUEST, "response": OISP_TOKEN_RESPONSE}
 
 
@@ -1102,66 +1100,27 @@ def role_number(role):
     return ROLES[role]
 
 
-cdef class Http1Parser:
+cdef class Http1Parser(Parser):
     cdef oisp_http1 p
-    cdef oisp_token space[FACE_TOKENS]
-    cdef oisp_tokens out
     cdef list methods
-    cdef readonly object status
     cdef readonly bytes unused
 
     def __cinit__(self, role, *, size_t head_max=65536, size_t fields_max=256):
         http1_init(&self.p, role_number(role), head_max, fields_max)
-        self.out.at = self.space
-        self.out.capacity = FACE_TOKENS
         self.methods = []
-        self.status = Status.OK
         self.unused = b""
 
     def __dealloc__(self):
         http1_free(&self.p)
 
-    @property
-    def idle(self):
-        return http1_idle(&self.p) == 1
+    cdef oisp_status feed_c(self, const uint8_t* data, size_t size, size_t* used) noexcept:
+        cdef oisp_status status = http1_feed(&self.p, data, size, &self.out, used)
+        self.decide()
+        return status
 
-    @property
-    def offset(self):
-        return self.p.offset
-
-    @property
-    def held(self):
-        return self.p.held.capacity
-
-    def expect(self, method):
-        self.methods.append(bytes(method))
-
-    def feed(self, data):
-        cdef Py_buffer view
-        cdef size_t used = 0
-        cdef size_t pos = 0
-        cdef oisp_status status = OISP_OK
-        cdef list tokens = []
-        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
-        try:
-            while True:
-                self.out.count = 0
-                status = http1_feed(&self.p, <const uint8_t*>view.buf + pos, <size_t>view.len - pos, &self.out, &used)
-                tokens += tokens_as_objects(Token.make, &self.out)
-                pos += used
-                self._decide()
-                if status != OISP_OK or (self.out.count == 0 and (used == 0 or pos == <size_t>view.len)):
-                    break
-            if self.p.state == STATE_TUNNEL:
-                self.unused = (<const uint8_t*>view.buf)[pos:view.len]
-        finally:
-            PyBuffer_Release(&view)
-        self.status = Status(status)
-        return tokens
-
-    def _decide(self):
+    # The head of a final response was read: what its request was says whether a body follows.
+    cdef void decide(self) noexcept:
         cdef const oisp_token* last
-        cdef bytes method
         if self.out.count == 0 or self.p.role != OISP_TOKEN_RESPONSE:
             return
         last = &self.out.at[self.out.count - 1]
@@ -1173,24 +1132,38 @@ cdef class Http1Parser:
         elif method == b"CONNECT" and self.p.head.status < 300:
             http1_tunnel(&self.p)
 
-    def gap(self, uint64_t size):
-        self.out.count = 0
-        self.status = Status(http1_gap(&self.p, size, &self.out))
-        return tokens_as_objects(Token.make, &self.out)
+    cdef oisp_status gap_c(self, uint64_t size) noexcept:
+        return http1_gap(&self.p, size, &self.out)
 
-    def finish(self):
-        self.out.count = 0
-        self.status = Status(http1_finish(&self.p, &self.out))
-        return tokens_as_objects(Token.make, &self.out)
+    cdef oisp_status finish_c(self) noexcept:
+        return http1_finish(&self.p, &self.out)
+
+    cdef void reset_c(self) noexcept:
+        http1_reset(&self.p)
+        self.methods.clear()
+        self.unused = b""
+
+    cdef uint64_t offset_c(self) noexcept:
+        return self.p.offset
+
+    cdef const oisp_buffer* held_c(self) noexcept:
+        return &self.p.held
+
+    @property
+    def idle(self):
+        return http1_idle(&self.p) == 1
+
+    def expect(self, method):
+        self.methods.append(bytes(method))
+
+    def feed(self, data):
+        tokens = Parser.feed(self, data)
+        if self.p.state == STATE_TUNNEL:
+            self.unused = bytes(memoryview(data)[self.taken:])
+        return tokens
 
     def tunnel(self):
         http1_tunnel(&self.p)
-
-    def reset(self):
-        http1_reset(&self.p)
-        self.methods.clear()
-        self.status = Status.OK
-        self.unused = b""
 
 
 def probe(role, data):

@@ -5,11 +5,10 @@ What it is not: a JSON parser. It finds where values begin and end, by brackets 
 what reads it. It asks for white space between values, not for line ends, so that values printed over several lines are read
 as well; a line end inside a string, which JSON does not allow, ends a broken value so that the next line is read again.
 """
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
-from oisp_core.reassemble.face cimport tokens_as_objects
+from oisp_core.reassemble.face cimport Parser
 from oisp_core.simd.scan cimport scan_best
 from oisp_core.types cimport (
     OISP_BAD,
@@ -19,6 +18,7 @@ from oisp_core.types cimport (
     OISP_OK,
     OISP_TOKEN_EVENT,
     OISP_TOKEN_GAP,
+    oisp_buffer,
     oisp_buffer_append,
     oisp_buffer_free,
     oisp_buffer_wipe,
@@ -28,8 +28,6 @@ from oisp_core.types cimport (
     oisp_tokens,
     oisp_tokens_push,
 )
-
-from oisp_core.reassemble.tokens import Status, Token
 
 cdef const oisp_scan* scan = scan_best()
 
@@ -275,63 +273,29 @@ cdef void ndjson_free(oisp_ndjson* p) noexcept nogil:
 
 # ---- the Python face -----------------------------------------------------------------------------------------------------
 
-cdef enum:
-    FACE_TOKENS = 64
-
-
-cdef class NdjsonParser:
+cdef class NdjsonParser(Parser):
     cdef oisp_ndjson p
-    cdef oisp_token space[FACE_TOKENS]
-    cdef oisp_tokens out
-    cdef readonly object status
 
     def __cinit__(self, *, bint array=False, size_t value_max=16777216):
         ndjson_init(&self.p, value_max, array)
-        self.out.at = self.space
-        self.out.capacity = FACE_TOKENS
-        self.status = Status.OK
 
     def __dealloc__(self):
         ndjson_free(&self.p)
 
-    @property
-    def offset(self):
+    cdef oisp_status feed_c(self, const uint8_t* data, size_t size, size_t* used) noexcept:
+        return ndjson_feed(&self.p, data, size, &self.out, used)
+
+    cdef oisp_status gap_c(self, uint64_t size) noexcept:
+        return ndjson_gap(&self.p, size, &self.out)
+
+    cdef oisp_status finish_c(self) noexcept:
+        return ndjson_finish(&self.p, &self.out)
+
+    cdef void reset_c(self) noexcept:
+        ndjson_reset(&self.p)
+
+    cdef uint64_t offset_c(self) noexcept:
         return self.p.offset
 
-    @property
-    def held(self):
-        return self.p.held.capacity
-
-    def feed(self, data):
-        cdef Py_buffer view
-        cdef size_t used = 0
-        cdef size_t pos = 0
-        cdef oisp_status status = OISP_OK
-        cdef list tokens = []
-        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
-        try:
-            while True:
-                self.out.count = 0
-                status = ndjson_feed(&self.p, <const uint8_t*>view.buf + pos, <size_t>view.len - pos, &self.out, &used)
-                tokens += tokens_as_objects(Token.make, &self.out)
-                pos += used
-                if status != OISP_OK or pos == <size_t>view.len:
-                    break
-        finally:
-            PyBuffer_Release(&view)
-        self.status = Status(status)
-        return tokens
-
-    def gap(self, uint64_t size):
-        self.out.count = 0
-        self.status = Status(ndjson_gap(&self.p, size, &self.out))
-        return tokens_as_objects(Token.make, &self.out)
-
-    def finish(self):
-        self.out.count = 0
-        self.status = Status(ndjson_finish(&self.p, &self.out))
-        return tokens_as_objects(Token.make, &self.out)
-
-    def reset(self):
-        ndjson_reset(&self.p)
-        self.status = Status.OK
+    cdef const oisp_buffer* held_c(self) noexcept:
+        return &self.p.held

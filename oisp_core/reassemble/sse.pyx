@@ -11,11 +11,10 @@ Lines that add nothing (comments, `id`, blank ones outside an event) are dropped
 first line with content to its blank line; in one segment and with one data line, its token points there. Otherwise it is held
 until it is whole, bounded by event_max, and the token points into `held` until the next call.
 """
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memmove, memset
 
-from oisp_core.reassemble.face cimport tokens_as_objects
+from oisp_core.reassemble.face cimport Parser
 from oisp_core.simd.scan cimport scan_best
 from oisp_core.types cimport (
     OISP_FULL,
@@ -24,6 +23,7 @@ from oisp_core.types cimport (
     OISP_OK,
     OISP_TOKEN_EVENT,
     OISP_TOKEN_GAP,
+    oisp_buffer,
     oisp_buffer_append,
     oisp_buffer_free,
     oisp_buffer_reserve,
@@ -34,8 +34,6 @@ from oisp_core.types cimport (
     oisp_tokens,
     oisp_tokens_push,
 )
-
-from oisp_core.reassemble.tokens import Status, Token
 
 
 cdef extern from "oisp/bytes.h" nogil:
@@ -453,63 +451,29 @@ cdef void sse_free(oisp_sse* p) noexcept nogil:
 
 # ---- the Python face -----------------------------------------------------------------------------------------------------
 
-cdef enum:
-    FACE_TOKENS = 64
-
-
-cdef class SseParser:
+cdef class SseParser(Parser):
     cdef oisp_sse p
-    cdef oisp_token space[FACE_TOKENS]
-    cdef oisp_tokens out
-    cdef readonly object status
 
     def __cinit__(self, *, size_t event_max=16777216):
         sse_init(&self.p, event_max)
-        self.out.at = self.space
-        self.out.capacity = FACE_TOKENS
-        self.status = Status.OK
 
     def __dealloc__(self):
         sse_free(&self.p)
 
-    @property
-    def offset(self):
+    cdef oisp_status feed_c(self, const uint8_t* data, size_t size, size_t* used) noexcept:
+        return sse_feed(&self.p, data, size, &self.out, used)
+
+    cdef oisp_status gap_c(self, uint64_t size) noexcept:
+        return sse_gap(&self.p, size, &self.out)
+
+    cdef oisp_status finish_c(self) noexcept:
+        return sse_finish(&self.p, &self.out)
+
+    cdef void reset_c(self) noexcept:
+        sse_reset(&self.p)
+
+    cdef uint64_t offset_c(self) noexcept:
         return self.p.offset
 
-    @property
-    def held(self):
-        return self.p.held.capacity
-
-    def feed(self, data):
-        cdef Py_buffer view
-        cdef size_t used = 0
-        cdef size_t pos = 0
-        cdef oisp_status status = OISP_OK
-        cdef list tokens = []
-        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
-        try:
-            while True:
-                self.out.count = 0
-                status = sse_feed(&self.p, <const uint8_t*>view.buf + pos, <size_t>view.len - pos, &self.out, &used)
-                tokens += tokens_as_objects(Token.make, &self.out)
-                pos += used
-                if status != OISP_OK or pos == <size_t>view.len:
-                    break
-        finally:
-            PyBuffer_Release(&view)
-        self.status = Status(status)
-        return tokens
-
-    def gap(self, uint64_t size):
-        self.out.count = 0
-        self.status = Status(sse_gap(&self.p, size, &self.out))
-        return tokens_as_objects(Token.make, &self.out)
-
-    def finish(self):
-        self.out.count = 0
-        self.status = Status(sse_finish(&self.p, &self.out))
-        return tokens_as_objects(Token.make, &self.out)
-
-    def reset(self):
-        sse_reset(&self.p)
-        self.status = Status.OK
+    cdef const oisp_buffer* held_c(self) noexcept:
+        return &self.p.held

@@ -5,11 +5,10 @@ What it is not: an endpoint. Either direction may be masked or not, since which 
 know, and UTF-8 is for what reads the text. Compressed messages are given out as they are and marked: their window goes from
 message to message, and inflating is the stage that takes the GIL.
 """
-from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
-from oisp_core.reassemble.face cimport tokens_as_objects
+from oisp_core.reassemble.face cimport Parser
 from oisp_core.types cimport (
     OISP_BAD,
     OISP_FULL,
@@ -19,6 +18,7 @@ from oisp_core.types cimport (
     OISP_TOKEN_END,
     OISP_TOKEN_EVENT,
     OISP_TOKEN_GAP,
+    oisp_buffer,
     oisp_buffer_append,
     oisp_buffer_free,
     oisp_buffer_wipe,
@@ -28,8 +28,6 @@ from oisp_core.types cimport (
     oisp_tokens_push,
     oisp_wipe,
 )
-
-from oisp_core.reassemble.tokens import Status, Token
 
 cdef enum:
     STATE_HEAD = 0
@@ -319,63 +317,29 @@ cdef void websocket_free(oisp_websocket* p) noexcept nogil:
 
 # ---- the Python face -----------------------------------------------------------------------------------------------------
 
-cdef enum:
-    FACE_TOKENS = 64
-
-
-cdef class WebSocketParser:
+cdef class WebSocketParser(Parser):
     cdef oisp_websocket p
-    cdef oisp_token space[FACE_TOKENS]
-    cdef oisp_tokens out
-    cdef readonly object status
 
     def __cinit__(self, *, size_t message_max=16777216):
         websocket_init(&self.p, message_max)
-        self.out.at = self.space
-        self.out.capacity = FACE_TOKENS
-        self.status = Status.OK
 
     def __dealloc__(self):
         websocket_free(&self.p)
 
-    @property
-    def offset(self):
+    cdef oisp_status feed_c(self, const uint8_t* data, size_t size, size_t* used) noexcept:
+        return websocket_feed(&self.p, data, size, &self.out, used)
+
+    cdef oisp_status gap_c(self, uint64_t size) noexcept:
+        return websocket_gap(&self.p, size, &self.out)
+
+    cdef oisp_status finish_c(self) noexcept:
+        return websocket_finish(&self.p, &self.out)
+
+    cdef void reset_c(self) noexcept:
+        websocket_reset(&self.p)
+
+    cdef uint64_t offset_c(self) noexcept:
         return self.p.offset
 
-    @property
-    def held(self):
-        return self.p.held.capacity
-
-    def feed(self, data):
-        cdef Py_buffer view
-        cdef size_t used = 0
-        cdef size_t pos = 0
-        cdef oisp_status status = OISP_OK
-        cdef list tokens = []
-        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
-        try:
-            while True:
-                self.out.count = 0
-                status = websocket_feed(&self.p, <const uint8_t*>view.buf + pos, <size_t>view.len - pos, &self.out, &used)
-                tokens += tokens_as_objects(Token.make, &self.out)
-                pos += used
-                if status != OISP_OK or (pos == <size_t>view.len and not self.p.given):
-                    break
-        finally:
-            PyBuffer_Release(&view)
-        self.status = Status(status)
-        return tokens
-
-    def gap(self, uint64_t size):
-        self.out.count = 0
-        self.status = Status(websocket_gap(&self.p, size, &self.out))
-        return tokens_as_objects(Token.make, &self.out)
-
-    def finish(self):
-        self.out.count = 0
-        self.status = Status(websocket_finish(&self.p, &self.out))
-        return tokens_as_objects(Token.make, &self.out)
-
-    def reset(self):
-        websocket_reset(&self.p)
-        self.status = Status.OK
+    cdef const oisp_buffer* held_c(self) noexcept:
+        return &self.p.held

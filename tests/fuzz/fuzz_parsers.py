@@ -22,6 +22,7 @@ from oisp_core.reassemble.content import Inflater
 from oisp_core.reassemble.eventstream import EventStreamParser
 from oisp_core.reassemble.grpc import GrpcParser
 from oisp_core.reassemble.http1 import Http1Parser, probe
+from oisp_core.reassemble.multipart import MultipartParser
 from oisp_core.reassemble.ndjson import NdjsonParser
 from oisp_core.reassemble.sniff import sniff_bytes
 from oisp_core.reassemble.sse import SseParser
@@ -53,6 +54,10 @@ PARSERS: dict[str, list[Callable[[], Any]]] = {
     "eventstream": [EventStreamParser, lambda: EventStreamParser(frame_max=BOUND)],
     "websocket": [WebSocketParser, lambda: WebSocketParser(message_max=BOUND)],
     "grpc": [GrpcParser, lambda: GrpcParser(message_max=BOUND)],
+    "multipart": [
+        lambda: MultipartParser("multipart/form-data; boundary=b"),
+        lambda: MultipartParser("multipart/form-data; boundary=b", head_max=BOUND, value_max=9),
+    ],
 }
 SEEDS: dict[str, list[bytes]] = {
     "ndjson": [
