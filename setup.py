@@ -44,6 +44,7 @@ EXTENSIONS: dict[str, list[str]] = {
         "oisp_core/encode/model_table.c",
     ],
     "oisp_core.encode._testing": ["oisp_core/encode/sha256.c", "oisp_core/encode/text.c"],
+    "oisp_core.reader": [],
     "oisp_core.message": [],
     "oisp_core.streams": [],
     "oisp_core.connection": [],

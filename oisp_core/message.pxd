@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # One exchange in flight: match, decode, encode. What reassembly (and whoever holds framed exchanges) says to it.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
-from oisp_core.reassemble.sse cimport oisp_sse
+from oisp_core.reader cimport oisp_reader
 from oisp_core.types cimport (
     oisp_buffer, oisp_confidence, oisp_exchange, oisp_head, oisp_limits, oisp_slice, oisp_ulid, oisp_verdict, oisp_writer,
 )
@@ -41,7 +41,7 @@ cdef extern from "oisp/message.h" nogil:
         oisp_turn* next
         const oisp_origin* origin
         oisp_exchange* x
-        oisp_sse* sse
+        oisp_reader reader
         void* inflaters[2]
         uint8_t codings[2][4]
         uint8_t codings_count[2]
@@ -132,9 +132,7 @@ cdef extern from "oisp/message.h" nogil:
         uint64_t held
         oisp_turn* turns
         oisp_exchange* exchanges[16]
-        oisp_sse* readers[16]
         uint8_t exchanges_free
-        uint8_t readers_free
         uint8_t chunks
 
 

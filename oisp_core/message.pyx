@@ -14,8 +14,9 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from oisp_core.decode.decoder cimport (
-    OISP_FRAMING_SSE, decode_event, decode_finish, decode_request, decode_response, dialect_framing,
-    dialect_name, dialect_source, exchange_free, exchange_new, exchange_path_model, exchange_reset, oisp_dialects,
+    OISP_FRAMING_EVENTSTREAM, OISP_FRAMING_GRPC, OISP_FRAMING_NDJSON, OISP_FRAMING_NONE, decode_event, decode_finish,
+    decode_request, decode_response, dialect_framing, dialect_name, dialect_source, exchange_free, exchange_new,
+    exchange_path_model, exchange_reset, oisp_dialects,
 )
 from oisp_core.encode.writer cimport (
     encode_chunk, encode_embedding, encode_request, encode_response, encode_retrieve, encode_tool_call, encode_tool_result,
@@ -23,13 +24,13 @@ from oisp_core.encode.writer cimport (
 )
 from oisp_core.match.rules cimport match_provider_id, match_request, match_request_body, match_response, oisp_rules
 from oisp_core.reassemble.content cimport Inflater, content_codings
-from oisp_core.reassemble.sse cimport oisp_sse, sse_feed, sse_finish, sse_free, sse_gap, sse_init, sse_reset
+from oisp_core.reader cimport reader_feed, reader_finish, reader_free, reader_gap, reader_init, reader_skip
 from oisp_core.types cimport (
     OISP_ABSENT, OISP_EVIDENCE_BODY, OISP_EVIDENCE_HEADER, OISP_EVIDENCE_HOST, OISP_EVIDENCE_KEY, OISP_EVIDENCE_MODEL,
     OISP_EVIDENCE_PATH, OISP_EVIDENCE_RESPONSE, OISP_KIND_EMBEDDING, OISP_KIND_MCP, OISP_KIND_RAG, OISP_BAD, OISP_LIMIT, OISP_MORE, OISP_OK,
     OISP_TOKEN_EVENT, OISP_TOKEN_GAP, OISP_VERDICT_AI, OISP_VERDICT_NONE, OISP_VERDICT_UNDECIDED,
     OISP_WARNING_CONFLICTING_LENGTH, OISP_X_ERROR,
-    OISP_X_RESPONSE_CUT, OISP_X_STREAMED, OISP_X_TERMINAL, oisp_buffer, oisp_buffer_append,
+    OISP_X_RESPONSE_CUT, OISP_X_STREAM_ASKED, OISP_X_STREAM_NOT_ASKED, OISP_X_STREAMED, OISP_X_TERMINAL, oisp_buffer, oisp_buffer_append,
     oisp_buffer_free, oisp_buffer_reserve, oisp_buffer_wipe, oisp_call, oisp_confidence, oisp_exchange, oisp_facts, oisp_head,
     oisp_slice, oisp_status, oisp_text, oisp_text_data, oisp_token, oisp_tokens, oisp_tool_answer, oisp_ulid, oisp_verdict,
     oisp_wipe,
@@ -88,6 +89,7 @@ cdef enum:
     LOOK_BYTES = 4096
     MCP_SERVER = 6        # salts of names that outlive their exchange
     MCP_CLIENT = 7
+    FRAMING_BYTES = 1024  # a body without a content type that tells its framing: how much of it is looked at
     EVENT_TOKENS = 64
     POOL = 16
     ARENA_KEPT = 1 << 20  # a larger arena is given back instead of kept for the next exchange
@@ -145,10 +147,6 @@ cdef void shared_free(oisp_shared* s) noexcept nogil:
     while s.exchanges_free:
         s.exchanges_free -= 1
         exchange_free(s.exchanges[s.exchanges_free])
-    while s.readers_free:
-        s.readers_free -= 1
-        sse_free(s.readers[s.readers_free])
-        free(s.readers[s.readers_free])
     links_free(&s.calls)
     links_free(&s.results)
     oisp_buffer_free(&s.inflated)
@@ -177,19 +175,6 @@ cdef void give_exchange(oisp_shared* s, oisp_turn* t) noexcept nogil:
     else:
         exchange_free(t.x)
     t.x = NULL
-
-
-cdef void give_reader(oisp_shared* s, oisp_turn* t) noexcept nogil:
-    if t.sse == NULL:
-        return
-    sse_reset(t.sse)
-    if s.readers_free < POOL:
-        s.readers[s.readers_free] = t.sse
-        s.readers_free += 1
-    else:
-        sse_free(t.sse)
-        free(t.sse)
-    t.sse = NULL
 
 
 cdef void drop_body(oisp_shared* s, oisp_buffer* b) noexcept nogil:
@@ -221,7 +206,7 @@ cdef void turn_free(oisp_shared* s, oisp_turn* t) noexcept nogil:
     if t == NULL:
         return
     give_exchange(s, t)
-    give_reader(s, t)
+    reader_free(&t.reader)
     if t.inflaters[0] != NULL:
         give_inflater(t, 0)
     if t.inflaters[1] != NULL:
@@ -735,11 +720,11 @@ cdef void read_request(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t
         return
     t.flags |= OISP_TURN_REQUEST_DECODED
     tell_model(t)
-    if t.verdict.dialect == 0 or (size == 0 and complete):  # GET, or a body that is empty: nothing to decode
-        return
     if t.flags & OISP_TURN_REQUEST_CODED and size == 0:
         t.asked.reasons |= REASON_ENCODING
         t.asked.missing |= MISSING_MESSAGES
+        return
+    if t.verdict.dialect == 0:
         return
     if decode_request(<const oisp_dialects*> s.dialects, t.x, data, size, complete) == OISP_LIMIT:
         s.count.limits += 1
@@ -885,23 +870,22 @@ cdef void keep_type(oisp_turn* t, const oisp_head* head) noexcept nogil:
         oisp_buffer_append(&t.type, v.data, v.size)
 
 
-cdef void find_framing(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size) noexcept nogil:
+cdef bint find_framing(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, bint all) noexcept nogil:
+    """How the documents of the body are framed, from its first bytes. False: more of them are needed (never where these are
+    all there are)."""
     cdef oisp_slice kind
     kind.data, kind.size = t.type.data, t.type.size
-    t.framed = 1
     t.framing = <uint8_t> dialect_framing(<const oisp_dialects*> s.dialects, t.verdict.dialect, kind, data, size)
-    if t.framing != OISP_FRAMING_SSE or t.verdict.dialect == 0:
-        return
-    t.flags |= OISP_TURN_STREAM
-    if s.readers_free:
-        s.readers_free -= 1
-        t.sse = s.readers[s.readers_free]
-    else:
-        t.sse = <oisp_sse*> calloc(1, sizeof(oisp_sse))
-        if t.sse == NULL:
-            t.flags |= OISP_TURN_STREAM_LOST
-            return
-    sse_init(t.sse, s.limits.event_bytes)
+    if t.framing == OISP_FRAMING_NDJSON and (t.x.flags & OISP_X_STREAM_NOT_ASKED or t.status >= 400) and \
+            dialect_framing(<const oisp_dialects*> s.dialects, t.verdict.dialect, kind, NULL, 0) == OISP_FRAMING_NONE:
+        t.framing = OISP_FRAMING_NONE  # a line of JSON is one document where nobody asked for more
+    if t.framing == OISP_FRAMING_NONE and not all and size < FRAMING_BYTES:
+        return False
+    t.framed = 1
+    if t.framing != OISP_FRAMING_NONE and t.verdict.dialect:
+        t.flags |= OISP_TURN_STREAM
+        reader_init(&t.reader, t.framing, s.limits.event_bytes)
+    return True
 
 
 cdef void emit_chunk(oisp_shared* s, oisp_turn* t, uint64_t ts) noexcept nogil:
@@ -919,7 +903,12 @@ cdef void read_event(oisp_shared* s, oisp_turn* t, const oisp_token* token, uint
     cdef oisp_status status
     cdef uint32_t errors = t.x.flags & OISP_X_ERROR
     name.data, name.size = token.name, token.name_size
-    status = decode_event(<const oisp_dialects*> s.dialects, t.x, name, token.data, token.size)
+    if token.flags and t.framing == OISP_FRAMING_EVENTSTREAM:  # the frame itself says that it is an exception, or an error
+        t.x.flags |= OISP_X_ERROR
+    if t.framing == OISP_FRAMING_GRPC and not t.x.flags & OISP_X_STREAM_ASKED:  # a call with one answer
+        status = decode_response(<const oisp_dialects*> s.dialects, t.x, token.data, token.size, True)
+    else:
+        status = decode_event(<const oisp_dialects*> s.dialects, t.x, name, token.data, token.size)
     if status == OISP_LIMIT:
         s.count.limits += 1
     elif status != OISP_OK:
@@ -947,24 +936,34 @@ cdef void read_stream(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t 
     cdef oisp_tokens tokens
     cdef oisp_status status = OISP_OK
     cdef size_t used = 0
-    if t.sse == NULL:
-        return
     tokens.at = room
     tokens.capacity = EVENT_TOKENS
-    while True:
+    while t.reader.kind:
         tokens.count = 0
-        status = sse_feed(t.sse, data, size, &tokens, &used)
+        status = reader_feed(&t.reader, data, size, &tokens, &used)
         read_events(s, t, &tokens, ts)
         data += used
         size -= used
-        if status != OISP_OK or (size == 0 and tokens.count == 0):
-            break
+        if status == OISP_MORE or (status == OISP_OK and size == 0 and tokens.count == 0):
+            return
+        if status != OISP_OK:
+            skip_document(s, t, status, size)
+
+
+cdef void skip_document(oisp_shared* s, oisp_turn* t, oisp_status status, size_t size) noexcept nogil:
+    """One that is beyond its bound is left out. Where no boundary can be found after it, or framing is broken, nothing more
+    of this stream is read."""
+    t.flags |= OISP_TURN_STREAM_LOST
     if status == OISP_LIMIT:
-        give_reader(s, t)
-        t.flags |= OISP_TURN_STREAM_LOST
         t.answered.reasons |= REASON_LIMIT
-        t.answered.over_limit += size
         s.count.limits += 1
+        if reader_skip(&t.reader, s.limits.event_bytes) == OISP_OK:
+            return
+        t.answered.over_limit += size
+        s.count.over_limit_bytes += size
+    else:
+        t.answered.reasons |= REASON_RESPONSE_UNREADABLE
+    reader_free(&t.reader)
 
 
 cdef void turn_response_data(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, uint64_t ts) noexcept nogil:
@@ -983,14 +982,24 @@ cdef void turn_response_data(oisp_shared* s, oisp_turn* t, const uint8_t* data, 
 
 cdef void read_body(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, uint64_t ts) noexcept nogil:
     """A piece of the response's body, its codings undone."""
-    if not t.framed:
-        find_framing(s, t, data, size)
-    if t.flags & OISP_TURN_STREAM:
-        read_stream(s, t, data, size, ts)
-    elif size == t.response_length and t.responses.size == 0:
-        read_response(s, t, data, size, True)
-    else:
+    cdef bint whole = size == t.response_length and t.responses.size == 0
+    if t.framed:
+        if t.flags & OISP_TURN_STREAM:
+            read_stream(s, t, data, size, ts)
+        else:
+            hold(s, &t.answered, &t.responses, data, size)
+        return
+    if t.responses.size:  # first bytes that did not tell
         hold(s, &t.answered, &t.responses, data, size)
+        data, size = t.responses.data, t.responses.size
+    if not find_framing(s, t, data, size, whole) or not t.flags & OISP_TURN_STREAM:
+        if whole:
+            read_response(s, t, data, size, True)
+        elif t.responses.size == 0:
+            hold(s, &t.answered, &t.responses, data, size)
+        return
+    read_stream(s, t, data, size, ts)
+    drop_body(s, &t.responses)
 
 
 cdef void read_response(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, bint complete) noexcept nogil:
@@ -1011,14 +1020,27 @@ cdef void turn_response_gap(oisp_shared* s, oisp_turn* t, uint64_t size) noexcep
         t.flags |= OISP_TURN_RESPONSE_CODED
     if t.verdict.state != OISP_VERDICT_AI or t.x == NULL or t.flags & OISP_TURN_RESPONSE_DECODED:
         return
-    if t.sse != NULL:
+    settle_framing(s, t)
+    if t.reader.kind:
         tokens.at = room
         tokens.capacity = 4
         tokens.count = 0
-        sse_gap(t.sse, size, &tokens)
+        if reader_gap(&t.reader, size, &tokens) != OISP_OK:
+            reader_free(&t.reader)
+            t.flags |= OISP_TURN_STREAM_LOST
         read_events(s, t, &tokens, t.response_last)
     elif t.framed and not t.flags & OISP_TURN_STREAM:
         read_response(s, t, t.responses.data, t.responses.size, False)
+        drop_body(s, &t.responses)
+
+
+cdef void settle_framing(oisp_shared* s, oisp_turn* t) noexcept nogil:
+    """No more first bytes will come."""
+    if t.framed or t.responses.size == 0:
+        return
+    find_framing(s, t, t.responses.data, t.responses.size, True)
+    if t.flags & OISP_TURN_STREAM:
+        read_stream(s, t, t.responses.data, t.responses.size, t.response_last)
         drop_body(s, &t.responses)
 
 
@@ -1030,11 +1052,13 @@ cdef void finish_body(oisp_shared* s, oisp_turn* t, bint complete) noexcept nogi
         if t.response_seen and not t.framed:
             t.answered.reasons |= REASON_ENCODING
             t.answered.missing |= MISSING_CONTENT
-    if t.sse != NULL:
+    settle_framing(s, t)
+    if t.reader.kind:
         tokens.at = room
         tokens.capacity = 8
         tokens.count = 0
-        sse_finish(t.sse, &tokens)
+        if reader_finish(&t.reader, &tokens) != OISP_OK:
+            t.flags |= OISP_TURN_STREAM_LOST
         read_events(s, t, &tokens, t.response_last)
     elif t.framed and not t.flags & (OISP_TURN_STREAM | OISP_TURN_RESPONSE_DECODED):
         read_response(s, t, t.responses.data, t.responses.size, complete)

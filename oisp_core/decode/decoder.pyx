@@ -1961,6 +1961,8 @@ cdef int dialect_framing(const oisp_dialects* table, uint16_t dialect, oisp_slic
         return OISP_FRAMING_SSE
     if holds(content_type, b"vnd.amazon.eventstream", 22):
         return OISP_FRAMING_EVENTSTREAM
+    if begins(content_type.data, content_type.size, b"application/grpc", 16):
+        return OISP_FRAMING_GRPC
     if holds(content_type, b"ndjson", 6) or holds(content_type, b"stream+json", 11) or holds(content_type, b"jsonl", 5):
         return OISP_FRAMING_NDJSON
     if size > 13 and first[0] == 0 and first[13] == 58 and streams == OISP_FRAMING_EVENTSTREAM:
@@ -1972,7 +1974,7 @@ cdef int dialect_framing(const oisp_dialects* table, uint16_t dialect, oisp_slic
         return OISP_FRAMING_SSE
     if streams == OISP_FRAMING_SSE and size and first[0] == 58:
         return OISP_FRAMING_SSE
-    if content_type.size == 0 and streams == OISP_FRAMING_NDJSON and whole_line(first, size):
+    if streams == OISP_FRAMING_NDJSON and whole_line(first, size):
         return OISP_FRAMING_NDJSON
     if size and first[0] == 91 and streams == OISP_FRAMING_JSON_ARRAY:
         return OISP_FRAMING_JSON_ARRAY

@@ -34,7 +34,7 @@ LAYERS: list[set[str]] = [
         "oisp_core.validate",
         "oisp_core.proto_json",
     },
-    {"oisp_core.models"},
+    {"oisp_core.models", "oisp_core.reader"},
     {"oisp_core.message", "oisp_core.encode._testing", "oisp_core.policy."},
     {"oisp_core.streams"},
     {"oisp_core.connection"},

@@ -18,7 +18,9 @@ enum oisp_framing {
   OISP_FRAMING_SSE = 1,
   OISP_FRAMING_NDJSON = 2,
   OISP_FRAMING_JSON_ARRAY = 3,
-  OISP_FRAMING_EVENTSTREAM = 4
+  OISP_FRAMING_EVENTSTREAM = 4,
+  OISP_FRAMING_GRPC = 5,      /* found by the content type alone */
+  OISP_FRAMING_WEBSOCKET = 6 /* of a connection after its upgrade */
 };
 
 enum oisp_item_kind {

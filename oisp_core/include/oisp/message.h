@@ -12,7 +12,7 @@
 #include "exchange.h"
 #include "hash.h"
 #include "limits.h"
-#include "sse.h"
+#include "reader.h"
 #include "verdict.h"
 #include <stdint.h>
 
@@ -58,7 +58,7 @@ typedef struct oisp_turn {
   struct oisp_turn *next;
   const oisp_origin *origin;
   oisp_exchange *x; /* NULL while nothing says that it may be AI */
-  oisp_sse *sse;
+  oisp_reader reader;    /* of a response that is a stream */
   void *inflaters[2];   /* request, response: a Python Inflater, owned; NULL while there is none */
   uint8_t codings[2][4]; /* of content-encoding, in the order in which they were applied */
   uint8_t codings_count[2];
@@ -145,11 +145,9 @@ typedef struct oisp_shared {
   uint64_t held;      /* bytes held by all connections together */
   oisp_turn *turns;   /* free ones */
   oisp_exchange *exchanges[16]; /* free ones, wiped */
-  oisp_sse *readers[16];
   uint8_t exchanges_free;
-  uint8_t readers_free;
   uint8_t chunks; /* ai.streaming_chunk wanted */
-  uint8_t reserved[5];
+  uint8_t reserved[6];
 } oisp_shared;
 
 #endif
