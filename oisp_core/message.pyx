@@ -15,7 +15,7 @@ from libc.string cimport memcpy, memset
 
 from oisp_core.decode.decoder cimport (
     OISP_FRAMING_EVENTSTREAM, OISP_FRAMING_GRPC, OISP_FRAMING_NDJSON, OISP_FRAMING_NONE, decode_event, decode_finish,
-    decode_request, decode_response, dialect_framing, dialect_name, dialect_source, exchange_free, exchange_new,
+    decode_request, decode_response, dialect_framing, dialect_name, dialect_source, exchange_error, exchange_free, exchange_new,
     exchange_path_model, exchange_reset, oisp_dialects,
 )
 from oisp_core.encode.writer cimport (
@@ -903,8 +903,6 @@ cdef void read_event(oisp_shared* s, oisp_turn* t, const oisp_token* token, uint
     cdef oisp_status status
     cdef uint32_t errors = t.x.flags & OISP_X_ERROR
     name.data, name.size = token.name, token.name_size
-    if token.flags and t.framing == OISP_FRAMING_EVENTSTREAM:  # the frame itself says that it is an exception, or an error
-        t.x.flags |= OISP_X_ERROR
     if t.framing == OISP_FRAMING_GRPC and not t.x.flags & OISP_X_STREAM_ASKED:  # a call with one answer
         status = decode_response(<const oisp_dialects*> s.dialects, t.x, token.data, token.size, True)
     else:
@@ -914,6 +912,8 @@ cdef void read_event(oisp_shared* s, oisp_turn* t, const oisp_token* token, uint
     elif status != OISP_OK:
         t.flags |= OISP_TURN_STREAM_LOST
         t.answered.reasons |= REASON_RESPONSE_UNREADABLE
+    if token.flags and t.framing == OISP_FRAMING_EVENTSTREAM:  # the frame itself says that it is an exception, or an error
+        exchange_error(t.x, token.name, token.name_size)
     if t.x.flags & OISP_X_ERROR and not errors:
         t.answered.reasons |= REASON_ERROR_IN_STREAM
     if t.x.first_content and t.token_first == 0:

@@ -27,6 +27,9 @@ cdef void exchange_free(oisp_exchange* x) noexcept nogil
 # The model that the path names (percent-decoded), before decode_request; a body that names one wins.
 cdef void exchange_path_model(oisp_exchange* x, const uint8_t* model, size_t size) noexcept nogil
 
+# What an exception frame says besides its document, after decode_event.
+cdef void exchange_error(oisp_exchange* x, const uint8_t* type, size_t size) noexcept nogil
+
 # How the response's body is framed: by content type, dialect, and first bytes. Parameters may be empty.
 cdef int dialect_framing(const oisp_dialects* t, uint16_t dialect, oisp_slice content_type, const uint8_t* first, size_t size) noexcept nogil
 # x.dialect must be set (1-based). complete = 0: the body is cut, read what is there.

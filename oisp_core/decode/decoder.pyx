@@ -1928,6 +1928,13 @@ cdef void exchange_path_model(oisp_exchange* x, const uint8_t* model, size_t siz
     put_plain(<work*> x, &x.model_requested, OISP_TEXT_PLAIN, model, size)
 
 
+# The framing itself says that what came is an error, and of what type; the document may say more.
+cdef void exchange_error(oisp_exchange* x, const uint8_t* type, size_t size) noexcept nogil:
+    x.flags |= OISP_X_ERROR
+    if x.error_type.size == 0:
+        put_plain(<work*> x, &x.error_type, OISP_TEXT_PLAIN, type, size)
+
+
 # --- questions ------------------------------------------------------------------------------------------------------
 
 

@@ -825,7 +825,7 @@ cdef void put_messages(oisp_line* to) noexcept nogil:
 
 cdef bint has_system(const oisp_exchange* x) noexcept nogil:
     cdef uint32_t i
-    if x.system.form != OISP_TEXT_NONE or x.flags & OISP_X_SYSTEM:
+    if x.system.size or x.flags & OISP_X_SYSTEM:
         return True
     for i in range(x.messages_count):
         if apart(&x.messages[i]) or x.messages[i].role == OISP_ROLE_SYSTEM:

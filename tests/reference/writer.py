@@ -286,7 +286,7 @@ class Twin:
         return [text for text in of_role if there(text)]
 
     def system(self) -> Event:
-        apart = self.x.get("system") is not None
+        apart = there(self.x.get("system"))
         has = apart or any(m.get("flags", 0) & 2 or m.get("role") == 1 for m in self.x.get("messages", ()))
         if not has:
             return {"has_system_prompt": False}
