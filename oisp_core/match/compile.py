@@ -191,9 +191,11 @@ class _Compiler:
                 for token in reversed(tokens):
                     node = step(node, token)
                 if nodes[node]["terminal"] and anchored != terminals[nodes[node]["terminal"] - 1][1]:
-                    # The same tokens with and without `^`: the looser one already covers it.
-                    anchored = terminals[nodes[node]["terminal"] - 1][1]
-                    return int(nodes[node]["terminal"])
+                    # The same tokens with and without `^` end at one node: the looser one holds for both.
+                    number = int(nodes[node]["terminal"])
+                    terminals[number - 1] = (terminals[number - 1][0], False)
+                    at[key] = number
+                    return number
                 terminals.append((tuple(tokens), anchored))
                 nodes[node]["terminal"] = len(terminals)
                 at[key] = len(terminals)
@@ -419,7 +421,7 @@ class _Compiler:
 
     # Headers, credentials
 
-    def headers(self) -> tuple[list[int], list[bytes]]:
+    def headers(self) -> list[bytes]:
         actions: dict[str, int] = dict(_FIXED_HEADERS)
         signals: dict[str, list[tuple[Any, ...]]] = defaultdict(list)
         for p in self.semconv.providers:
@@ -440,7 +442,6 @@ class _Compiler:
                     signals[s.header].append(row)
         actions["authorization"] = AUTHORIZATION
         entries, contains, numbers = [], [], []
-        wanted = [0] * 32
         for name, action in actions.items():
             raw = name.encode()
             first = len(self.rows["signals"])
@@ -451,11 +452,9 @@ class _Compiler:
                 self.rows["signals"].append(row)
             digest = rule_hash(raw, FOLD)
             entries.append((digest, (digest, *self.pool.add(raw), first, len(signals[name]), action)))
-            bit = (((raw[0] | 0x20) * 33 + (raw[-1] | 0x20)) * 33 + len(raw)) & 2047
-            wanted[bit >> 6] |= 1 << (bit & 63)
         self.arrays["headers"] = _slots(entries, DTYPES["headers"])
         self.arrays["value_signals"] = np.array(numbers, dtype="<u2")
-        return wanted, contains
+        return contains
 
     def keys(self) -> None:
         owners: dict[tuple[str, bool], set[int]] = defaultdict(set)
@@ -479,7 +478,7 @@ class _Compiler:
         self.hosts()
         self.paths()
         self.bodies()
-        wanted, contains = self.headers()
+        contains = self.headers()
         self.keys()
         queries = sorted({q for p in self.semconv.providers for q in p.credential_queries})
         self.rows["queries"] = [self.pool.add(q.encode()) for q in queries]
@@ -497,7 +496,6 @@ class _Compiler:
             "providers": [p.id for p in self.semconv.providers],
             "dialects": self.dialects,
             "shapes": list(self.semconv.shapes),
-            "header_filter": wanted,
             "values": [c.decode("latin-1") for c in contains] or ["\0\0"],
             "fields": [f.decode("latin-1") for f in self.forms] or ["\0\0"],
         }

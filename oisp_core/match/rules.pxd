@@ -176,6 +176,18 @@ cdef extern from "oisp/rules.h" nogil:
     ctypedef struct oisp_rule_port:
         uint16_t port
         uint16_t provider
+    ctypedef struct oisp_rule_exact:
+        uint32_t hash
+        uint32_t at
+        uint32_t first
+        uint16_t size
+        uint16_t provider
+        uint8_t count
+        uint8_t methods
+        uint8_t verbs
+        uint8_t reserved
+    ctypedef struct oisp_rule_filter:
+        uint32_t ends[64][2]
     ctypedef struct oisp_rules:
         const uint8_t* pool
         const oisp_rule_host* hosts
@@ -204,7 +216,14 @@ cdef extern from "oisp/rules.h" nogil:
         const uint16_t* value_signals
         const oisp_automaton* values
         const oisp_automaton* fields
-        uint64_t header_filter[32]
+        const oisp_rule_exact* exact
+        const uint8_t* exact_text
+        const uint16_t* exact_found
+        const uint16_t* key_order
+        uint16_t key_groups[257]
+        oisp_rule_filter header_filter
+        oisp_rule_filter plain_filter
+        uint32_t exact_mask
         uint32_t hosts_mask
         uint32_t suffixes_mask
         uint32_t edges_mask
@@ -220,7 +239,11 @@ cdef extern from "oisp/rules.h" nogil:
         uint32_t terminals_count
     uint32_t oisp_rule_hash(const uint8_t* p, uint32_t n, uint64_t fold, uint32_t seed)
     bint oisp_rule_same(const uint8_t* p, const uint8_t* low, uint32_t n)
-    unsigned oisp_rule_filter(const uint8_t* p, uint32_t n)
+    void oisp_rule_clear(void* at, size_t n)
+    bint oisp_rule_equal(const uint8_t* p, const uint8_t* q, uint32_t n)
+    uint32_t oisp_rule_path_end(const uint8_t* p, uint32_t n)
+    bint oisp_rule_wanted(const oisp_rule_filter* f, const uint8_t* p, uint32_t n)
+    void oisp_rule_want(oisp_rule_filter* f, const uint8_t* p, uint32_t n)
 
 
 # Immutable; shared by any number of engines. `dialect_names` maps names of dialects to the indexes of decode.Dialects.
@@ -228,6 +251,7 @@ cdef class Registry:
     cdef const oisp_rules* rules
     cdef oisp_rules table
     cdef object owner    # whatever keeps the tables alive
+    cdef object derived  # the same of the tables that are made when it is loaded
     cdef readonly object providers   # list of provider ids, index = verdict.provider - 1
     cdef readonly object dialects    # list of dialect names, index = verdict.dialect - 1
     cdef readonly object missing_dialects   # names that endpoints use and nobody decodes: known endpoint, dialect 0

@@ -66,6 +66,7 @@ cdef enum:
     TOKENS_MAX = 24      # of one path, from its end; more only come from paths that no pattern is as long as
     FOUND_MAX = 12       # terminals kept of one path, the most specific ones
     OWNERS_MAX = 4       # providers that share one host
+    RULES_MAX = 32       # rules of those at one path, the most specific ones
     WINDOW = 4096        # bytes of a body that are looked at: the keys that decide stand at its start
     DEPTH_MAX = 64       # nesting that is followed in a body
     FORMS_MAX = 64       # form fields that shapes may name
@@ -80,10 +81,19 @@ cdef struct Place:
     oisp_slice region
 
 cdef struct Path:
+    oisp_slice target                # without its query
     oisp_slice[TOKENS_MAX] tokens    # [0] is the last one
-    uint32_t count
+    uint32_t count                   # 0 also before it is cut: a path found whole is cut only for its captures
+    uint8_t verbs                    # the last segment is cut at its last colon
     uint16_t[FOUND_MAX] terminals    # most specific first
     uint32_t found
+
+# The rules that the providers of a known host have at a path, the most specific first.
+cdef struct Choice:
+    const uint16_t* rules
+    uint32_t count
+    uint8_t methods    # of all of them
+    uint16_t[RULES_MAX] own
 
 # What the header fields say.
 cdef struct Fields:
@@ -225,11 +235,12 @@ cdef bint take_links(const oisp_rules* r, const oisp_rule_host* slot, oisp_slice
     cdef const oisp_rule_link* link
     cdef oisp_slice region
     cdef bint taken = 0
+    region.size = 0
     for i in range(slot.first, slot.first + slot.count):
         link = &r.links[i]
         if link.port and link.port != port:
             continue
-        if not glob_fits(r.pool + link.at, link.size, front.data, front.size, &region, 1):
+        if (link.size or front.size) and not glob_fits(r.pool + link.at, link.size, front.data, front.size, &region, 1):
             continue
         taken = 1
         if link.flags & OISP_LINK_NEVER:
@@ -290,13 +301,12 @@ cdef inline bint is_local(oisp_slice host) noexcept nogil:
 
 # --- path -------------------------------------------------------------------------------------------------------------
 
-cdef void split_path(oisp_slice target, Path* path, bint verbs) noexcept nogil:
+cdef void split_path(Path* path, bint verbs) noexcept nogil:
     """Tokens from the end: segments without empty ones (gateways double slashes), the last cut at its last colon."""
-    cdef uint32_t end = 0, start, i
+    cdef oisp_slice target = path.target
+    cdef uint32_t end = target.size, start, i
     path.count = 0
-    path.found = 0
-    while end < target.size and target.data[end] != 63 and target.data[end] != 35:  # ? #
-        end += 1
+    path.verbs = verbs
     while path.count < TOKENS_MAX:
         while end > 0 and target.data[end - 1] == 47:
             end -= 1
@@ -345,7 +355,7 @@ cdef inline uint32_t literal_child(const oisp_rules* r, uint32_t node, oisp_slic
     while r.edges[slot].child:
         edge = &r.edges[slot]
         if edge.hash == digest and edge.parent == node and edge.size == token.size \
-                and memcmp(r.pool + edge.at, token.data, token.size) == 0:
+                and oisp_rule_equal(r.pool + edge.at, token.data, token.size):
             return edge.child
         slot = (slot + 1) & r.edges_mask
     return 0
@@ -376,17 +386,49 @@ cdef void walk_path(const oisp_rules* r, uint32_t node, uint32_t depth, Path* pa
         walk_path(r, n.any, depth + 1, path)
 
 
-cdef inline void find_path(const oisp_rules* r, oisp_slice target, Path* path) noexcept nogil:
-    split_path(target, path, 1)
+cdef void search_path(const oisp_rules* r, Path* path) noexcept nogil:
+    path.found = 0
+    split_path(path, 1)
     walk_path(r, 0, 0, path)
     if path.found == 0 and path.count and path.tokens[0].data[0] == 58:
-        split_path(target, path, 0)  # a colon that is part of a name, as in `model:tag`
+        split_path(path, 0)  # a colon that is part of a name, as in `model:tag`
         walk_path(r, 0, 0, path)
 
 
-cdef void capture(const oisp_rules* r, const Path* path, uint16_t terminal, oisp_verdict* out) noexcept nogil:
+cdef inline const oisp_rule_exact* exact_path(const oisp_rules* r, oisp_slice path, uint16_t provider) noexcept nogil:
+    cdef uint32_t digest = oisp_rule_hash(path.data, path.size, 0, provider)
+    cdef uint32_t slot = digest & r.exact_mask
+    cdef const oisp_rule_exact* entry = &r.exact[slot]
+    while entry.size:
+        if entry.hash == digest and entry.size == path.size and entry.provider == provider \
+                and oisp_rule_equal(r.exact_text + entry.at, path.data, path.size):
+            return entry
+        slot = (slot + 1) & r.exact_mask
+        entry = &r.exact[slot]
+    return NULL
+
+
+cdef void find_path(const oisp_rules* r, Path* path) noexcept nogil:
+    """The patterns that fit: looked up whole, else walked."""
+    cdef const oisp_rule_exact* entry = exact_path(r, path.target, 0)
+    cdef uint32_t i
+    if entry == NULL:
+        search_path(r, path)
+        return
+    path.count = 0
+    path.verbs = entry.verbs
+    path.found = entry.count
+    for i in range(entry.count):
+        path.terminals[i] = r.exact_found[entry.first + i]
+
+
+cdef void capture(const oisp_rules* r, Path* path, uint16_t terminal, oisp_verdict* out) noexcept nogil:
     cdef const oisp_rule_terminal* t = &r.terminals[terminal - 1]
     cdef oisp_slice inner
+    if not (t.model_from | t.region | t.project | t.organization):
+        return
+    if path.count == 0:
+        split_path(path, path.verbs)
     if t.model_from and t.model_from <= path.count:
         inner = path.tokens[t.model_to - 1]
         out.model.data = path.tokens[t.model_from - 1].data
@@ -401,13 +443,8 @@ cdef void capture(const oisp_rules* r, const Path* path, uint16_t terminal, oisp
 
 # --- header fields ----------------------------------------------------------------------------------------------------
 
-cdef inline const oisp_rule_header* header_slot(const oisp_rules* r, oisp_slice name) noexcept nogil:
-    cdef uint32_t bit, digest, slot
-    if name.size == 0:
-        return NULL
-    bit = oisp_rule_filter(name.data, name.size)
-    if not (r.header_filter[bit >> 6] >> (bit & 63)) & 1:
-        return NULL
+cdef const oisp_rule_header* header_slot(const oisp_rules* r, oisp_slice name) noexcept nogil:
+    cdef uint32_t digest, slot
     digest = oisp_rule_hash(name.data, name.size, OISP_FOLD, 0)
     slot = digest & r.headers_mask
     while r.headers[slot].size:
@@ -448,6 +485,9 @@ cdef void read_authorization(oisp_slice value, Fields* fields) noexcept nogil:
     """The credential without its scheme (RFC 9110 section 11.4); a value without a scheme is the credential."""
     cdef uint32_t i = 0
     value = trimmed(value)
+    if word_is(value, b"bearer ", 7):
+        fields.credential = trimmed(cut(value, 7))
+        return
     while i < value.size and value.data[i] != 32:
         i += 1
     if word_is(value, b"aws4-", 5):
@@ -532,10 +572,13 @@ cdef void read_fields(const oisp_rules* r, const oisp_head* head, uint8_t where,
     """`signals`: whether fields that hint at AI matter; where the host is known they do not."""
     cdef const oisp_rule_header* header
     cdef const oisp_field* field
+    cdef const oisp_rule_filter* filter = &r.header_filter if signals else &r.plain_filter
     cdef uint32_t i
-    memset(fields, 0, sizeof(Fields))
+    oisp_rule_clear(fields, sizeof(Fields))
     for i in range(head.fields_count):
         field = &head.fields[i]
+        if not oisp_rule_wanted(filter, field.name.data, field.name.size):
+            continue
         header = header_slot(r, field.name)
         if header == NULL:
             continue
@@ -596,16 +639,13 @@ cdef void read_query(const oisp_rules* r, oisp_slice target, Fields* fields) noe
 
 cdef inline bint key_fits(const oisp_rule_key* key, oisp_slice credential, const Fields* fields) noexcept nogil:
     if key.aws:
-        return fields.aws and fields.service.size == key.size and memcmp(fields.service.data, key.prefix, key.size) == 0
-    return credential.size >= key.size and credential.data[0] == key.prefix[0] and \
-        memcmp(credential.data, key.prefix, key.size) == 0
+        return fields.aws and fields.service.size == key.size and oisp_rule_equal(fields.service.data, key.prefix, key.size)
+    return credential.size >= key.size and oisp_rule_equal(credential.data, key.prefix, key.size)
 
 
 cdef const oisp_rule_key* find_key(const oisp_rules* r, oisp_slice credential, const Fields* fields,
                                    uint16_t provider) noexcept nogil:
     """The longest prefix that fits: among the provider's own first, then among all."""
-    cdef const oisp_rule_key* best = NULL
-    cdef const oisp_rule_key* key
     cdef const oisp_rule_provider* p
     cdef uint32_t i
     if provider:
@@ -613,13 +653,14 @@ cdef const oisp_rule_key* find_key(const oisp_rules* r, oisp_slice credential, c
         for i in range(p.key_first, p.key_first + p.key_count):  # longest first
             if not r.keys[i].aws and key_fits(&r.keys[i], credential, fields):
                 return &r.keys[i]
-    for i in range(r.keys_count):
-        key = &r.keys[i]
-        if key_fits(key, credential, fields) and (best == NULL or key.aws or key.size > best.size):
-            best = key
-            if key.aws:
-                break
-    return best
+    if fields.aws:
+        for i in range(r.keys_count):
+            if r.keys[i].aws and key_fits(&r.keys[i], credential, fields):
+                return &r.keys[i]
+    for i in range(r.key_groups[credential.data[0]], r.key_groups[credential.data[0] + 1]):
+        if key_fits(&r.keys[r.key_order[i]], credential, fields):
+            return &r.keys[r.key_order[i]]
+    return NULL
 
 
 cdef bint serves(const oisp_rules* r, uint16_t terminal, uint16_t provider) noexcept nogil:
@@ -687,7 +728,7 @@ cdef inline uint16_t key_child(const oisp_rules* r, uint16_t parent, const uint8
     while r.key_edges[slot].child:
         edge = &r.key_edges[slot]
         if edge.hash == digest and edge.parent == parent and edge.size == size \
-                and memcmp(r.pool + edge.at, data, size) == 0:
+                and oisp_rule_equal(r.pool + edge.at, data, size):
             return edge.child
         slot = (slot + 1) & r.key_edges_mask
     return NOWHERE
@@ -967,35 +1008,28 @@ cdef inline bint rule_fits(const oisp_rule* rule, uint8_t method, const Fields* 
     return (rule.flags & OISP_RULE_WEBSOCKET != 0) == socket
 
 
-cdef void by_host(const oisp_rules* r, const oisp_head* head, const Place* place, const Path* path, uint8_t method,
+cdef void by_host(const oisp_rules* r, const oisp_head* head, const Choice* choice, Path* path, uint8_t method,
                   Fields* fields, oisp_verdict* out) noexcept nogil:
-    """The host is known: the most specific path at which one of its providers has a rule."""
-    cdef const oisp_rule_terminal* t
+    """The host is known: the most specific path at which one of its providers has a rule that fits."""
     cdef const oisp_rule* rule
-    cdef uint32_t i, k, o
-    for i in range(path.found):
-        t = &r.terminals[path.terminals[i] - 1]
-        for o in range(place.count):
-            k = first_rule(r, t, place.owners[o])
-            while k < t.rules_first + t.rules_count and r.rules[k].provider == place.owners[o]:
-                rule = &r.rules[k]
-                if rule_fits(rule, method, fields, head.partial):
-                    out.provider = place.owners[o]
-                    out.evidence = OISP_EVIDENCE_HOST | OISP_EVIDENCE_PATH
-                    out.level = OISP_LEVEL_MEDIUM
-                    out.method = OISP_DETECTION_METHOD_KNOWN_ENDPOINT
-                    capture(r, path, path.terminals[i], out)
-                    set_kind(rule, out)
-                    if variant_by_model(r, rule, out):
-                        out.state = OISP_VERDICT_UNDECIDED
-                        out.rule = <uint16_t>(k + 1)
-                        out.provider_name = r.providers[out.provider - 1].name
-                    else:
-                        settle(r, k, out)
-                    return
-                k += 1
-    out.evidence = OISP_EVIDENCE_HOST
-    out.provider = place.owners[0]
+    cdef uint32_t i
+    for i in range(choice.count):
+        rule = &r.rules[choice.rules[i]]
+        if not rule_fits(rule, method, fields, head.partial):
+            continue
+        out.provider = rule.provider
+        out.evidence = OISP_EVIDENCE_HOST | OISP_EVIDENCE_PATH
+        out.level = OISP_LEVEL_MEDIUM
+        out.method = OISP_DETECTION_METHOD_KNOWN_ENDPOINT
+        capture(r, path, rule.terminal, out)
+        set_kind(rule, out)
+        if rule.variant_count and variant_by_model(r, rule, out):
+            out.state = OISP_VERDICT_UNDECIDED
+            out.rule = <uint16_t>(choice.rules[i] + 1)
+            out.provider_name = r.providers[out.provider - 1].name
+        else:
+            settle(r, choice.rules[i], out)
+        return
 
 
 cdef inline uint32_t first_rule(const oisp_rules* r, const oisp_rule_terminal* t, uint16_t provider) noexcept nogil:
@@ -1010,22 +1044,40 @@ cdef inline uint32_t first_rule(const oisp_rules* r, const oisp_rule_terminal* t
     return low
 
 
-cdef bint any_rule(const oisp_rules* r, const Place* place, const Path* path, uint8_t method) noexcept nogil:
-    """Whether the host's providers have anything at this path: asked before the header fields are read."""
+cdef void gather(const oisp_rules* r, const Place* place, const Path* path, Choice* choice) noexcept nogil:
+    """What the host's providers have at the path."""
     cdef const oisp_rule_terminal* t
     cdef uint32_t i, k, o
+    choice.rules = choice.own
+    choice.count = 0
+    choice.methods = 0
     for i in range(path.found):
         t = &r.terminals[path.terminals[i] - 1]
         for o in range(place.count):
             k = first_rule(r, t, place.owners[o])
             while k < t.rules_first + t.rules_count and r.rules[k].provider == place.owners[o]:
-                if r.rules[k].methods & method:
-                    return 1
+                if choice.count == RULES_MAX:
+                    return
+                choice.own[choice.count] = <uint16_t>k
+                choice.count += 1
+                choice.methods |= r.rules[k].methods
                 k += 1
-    return 0
 
 
-cdef uint16_t by_path(const oisp_rules* r, const oisp_head* head, const Path* path, uint8_t method,
+cdef inline void choose(const oisp_rules* r, const Place* place, Path* path, Choice* choice) noexcept nogil:
+    cdef const oisp_rule_exact* entry = exact_path(r, path.target, place.owners[0]) if place.count == 1 else NULL
+    if entry == NULL:
+        find_path(r, path)
+        gather(r, place, path, choice)
+        return
+    path.count = 0
+    path.verbs = entry.verbs
+    choice.rules = r.exact_found + entry.first
+    choice.count = entry.count
+    choice.methods = entry.methods
+
+
+cdef uint16_t by_path(const oisp_rules* r, const oisp_head* head, Path* path, uint8_t method,
                       const Fields* fields, oisp_verdict* out) noexcept nogil:
     """The host is unknown: a path that some provider has makes a candidate. Answers which path."""
     cdef const oisp_rule_terminal* t
@@ -1091,9 +1143,10 @@ cdef void match_request(const oisp_rules* r, const oisp_head* head, oisp_verdict
     cdef uint8_t method = method_bit(head.method)
     cdef Place place
     cdef Path path
+    cdef Choice choice
     cdef Fields fields
     cdef uint16_t terminal = 0
-    memset(out, 0, sizeof(oisp_verdict))
+    oisp_rule_clear(out, sizeof(oisp_verdict))
     place.count = 0
     place.never = 0
     place.account = 0
@@ -1105,24 +1158,28 @@ cdef void match_request(const oisp_rules* r, const oisp_head* head, oisp_verdict
     if place.never:
         out.evidence = OISP_EVIDENCE_HOST | OISP_EVIDENCE_NEVER
         return
-    find_path(r, target, &path)
+    path.target.data = target.data
+    path.target.size = oisp_rule_path_end(target.data, target.size)
     if place.count:
-        if not any_rule(r, &place, &path, method):
-            out.evidence = OISP_EVIDENCE_HOST
-            out.provider = place.owners[0]
+        out.evidence = OISP_EVIDENCE_HOST
+        out.provider = place.owners[0]
+        choose(r, &place, &path, &choice)
+        if not choice.methods & method:
             return
         read_fields(r, head, OISP_SIGNAL_REQUEST, 0, &fields)
-        by_host(r, head, &place, &path, method, &fields, out)
+        by_host(r, head, &choice, &path, method, &fields, out)
         out.account_type = place.account
         if place.region.size:
             out.region = place.region
     else:
+        find_path(r, &path)
         read_fields(r, head, OISP_SIGNAL_REQUEST, 1, &fields)
         terminal = by_path(r, head, &path, method, &fields, out)
         if serves(r, terminal, fields.provider):
             out.provider = fields.provider
     if out.state != OISP_VERDICT_NONE:
-        read_query(r, target, &fields)
+        if path.target.size < target.size:
+            read_query(r, target, &fields)
         if fields.organization.size:
             out.organization = fields.organization
         if fields.project.size:
@@ -1286,6 +1343,7 @@ cdef class Registry:
             array.setflags(write=False)
         self.owner = (arrays, self._automaton(tables, "values", True), self._automaton(tables, "fields", False))
         self._point(arrays, tables)
+        self.derived = self._headers(arrays), self._keys(arrays), self._exact(arrays)
         self.rules = &self.table
 
     def _automaton(self, tables, name, ignore_case):
@@ -1323,8 +1381,6 @@ cdef class Registry:
         r.value_signals = <const uint16_t*>at(arrays, "value_signals")
         r.values = &values.table
         r.fields = &fields.table
-        for i in range(32):
-            r.header_filter[i] = tables.names["header_filter"][i]
         r.hosts_mask = len(arrays["hosts"]) - 1
         r.suffixes_mask = len(arrays["suffixes"]) - 1
         r.edges_mask = len(arrays["edges"]) - 1
@@ -1338,6 +1394,71 @@ cdef class Registry:
         r.key_nodes_count = len(arrays["key_nodes"])
         r.rules_count = len(arrays["rules"])
         r.terminals_count = len(arrays["terminals"])
+
+    def _headers(self, dict arrays):
+        """The names that matter, and those that matter even where the host is known."""
+        cdef const uint8_t* name
+        memset(&self.table.header_filter, 0, sizeof(oisp_rule_filter))
+        memset(&self.table.plain_filter, 0, sizeof(oisp_rule_filter))
+        for _, start, size, _, _, actions in arrays["headers"].tolist():
+            if size:
+                name = self.table.pool + <uint32_t>start
+                oisp_rule_want(&self.table.header_filter, name, size)
+                if actions & ~OISP_HEADER_SIGNAL:
+                    oisp_rule_want(&self.table.plain_filter, name, size)
+
+    def _keys(self, dict arrays):
+        """Key prefixes by their first byte, in the order in which they are tried."""
+        rows = [(row[0][:1], -row[1], i) for i, row in enumerate(arrays["keys"].tolist()) if row[1] and not row[4]]
+        order = np.array([i for _, _, i in sorted(rows)] or [0], dtype=np.uint16)
+        firsts = [first[0] if first else 0 for first, _, _ in rows]
+        for byte in range(257):
+            self.table.key_groups[byte] = <uint16_t>sum(first < byte for first in firsts)
+        self.table.key_order = <const uint16_t*><uintptr_t>order.__array_interface__["data"][0]
+        return order
+
+    def _exact(self, dict arrays):
+        """What a walk finds for each path without a placeholder, found once."""
+        cdef Path path
+        cdef Place place
+        cdef Choice choice
+        cdef uint32_t i
+        entries, found, text = [], [], bytearray()
+        terminals = arrays["terminals"]
+        place.count = 1
+        for whole in literal_paths(arrays):
+            path.target = slice_of(whole)
+            search_path(&self.table, &path)
+            entries.append((0, len(text), len(whole), len(found), path.found, 0, path.verbs))
+            owners = set()
+            for i in range(path.found):
+                found.append(path.terminals[i])
+                first, count = terminals[path.terminals[i] - 1][["rules_first", "rules_count"]].tolist()
+                owners.update(arrays["rules"]["provider"][first:first + count].tolist())
+            for owner in sorted(owners):
+                place.owners[0] = owner
+                gather(&self.table, &place, &path, &choice)
+                entries.append((owner, len(text), len(whole), len(found), choice.count, choice.methods, path.verbs))
+                found += [choice.own[i] for i in range(choice.count)]
+            text += whole
+        return self._fill_exact(entries, np.array(found or [0], dtype=np.uint16), bytes(text))
+
+    def _fill_exact(self, list entries, found, bytes text):
+        cdef const uint8_t* start = <const uint8_t*><const char*>text
+        cdef uint32_t mask = (1 << (2 * len(entries) + 1).bit_length()) - 1, slot, digest
+        slots = np.zeros((mask + 1) * sizeof(oisp_rule_exact), dtype=np.uint8)
+        cdef oisp_rule_exact* table = <oisp_rule_exact*><uintptr_t>slots.__array_interface__["data"][0]
+        for provider, place, size, first, count, methods, verbs in entries:
+            digest = oisp_rule_hash(start + <uint32_t>place, size, 0, provider)
+            slot = digest & mask
+            while table[slot].size:
+                slot = (slot + 1) & mask
+            table[slot] = oisp_rule_exact(digest, place, first, size, provider, count, methods, verbs, 0)
+        self.table.exact = table
+        self.table.exact_found = <const uint16_t*><uintptr_t>found.__array_interface__["data"][0]
+        self.table.exact_text = start
+        self.table.exact_mask = mask
+        return slots, found, text
 
     def match(self, method, target, authority="", headers=(), body=None, *, sni="", port=0, plaintext=False,
               partial=False,
@@ -1387,6 +1508,24 @@ cdef class Registry:
             organization=text(v.organization),
             project=text(v.project),
         )
+
+
+def literal_paths(arrays):
+    """Every whole path that the trie spells without a placeholder, sorted."""
+    pool = arrays["pool"].tobytes()
+    above = {}
+    for row in arrays["edges"][arrays["edges"]["child"] > 0].tolist():
+        _, parent, child, start, size = row
+        above[child] = parent, pool[start:start + size]
+    out = set()
+    for node in np.flatnonzero(arrays["nodes"]["terminal"]).tolist():
+        tokens = []
+        while node in above:  # children are numbered above their parents: it ends
+            node, token = above[node]
+            tokens.append(token)
+        if tokens and node == 0:
+            out.add(b"".join(t if t.startswith(b":") else b"/" + t for t in tokens))
+    return sorted(out)
 
 
 cdef object word(table, number):

@@ -255,6 +255,27 @@ typedef struct oisp_rule_port {
   uint16_t provider;
 } oisp_rule_port;
 
+/* What a walk finds for one whole path. Paths of endpoints that hold no placeholder are walked once, when a registry is
+ * loaded; a request for one of them finds here what the walk would find: the rules of one provider, or with provider 0
+ * the terminals. Not stored: made of the checked tables. */
+typedef struct oisp_rule_exact {
+  uint32_t hash; /* of the path, seeded with the provider */
+  uint32_t at; /* into exact_text */
+  uint32_t first; /* into exact_found */
+  uint16_t size; /* 0: empty slot */
+  uint16_t provider;
+  uint8_t count;
+  uint8_t methods; /* of the rules, together */
+  uint8_t verbs; /* the last segment was cut at its colon */
+  uint8_t reserved;
+} oisp_rule_exact;
+
+/* Which first and last letters names of a size may have; most names that do not matter are told by this alone. Letters
+ * count by their last five bits, and so without their case. */
+typedef struct oisp_rule_filter {
+  uint32_t ends[64][2];
+} oisp_rule_filter;
+
 typedef struct oisp_rules {
   const uint8_t *pool;
   const oisp_rule_host *hosts;
@@ -283,7 +304,15 @@ typedef struct oisp_rules {
   const uint16_t *value_signals; /* signal of each pattern of `values` */
   const oisp_automaton *values; /* what header values may contain */
   const oisp_automaton *fields; /* names of multipart form fields */
-  uint64_t header_filter[32]; /* a bit for each (size, first, last) of a header name that matters */
+  const oisp_rule_exact *exact;
+  const uint8_t *exact_text;
+  const uint16_t *exact_found; /* the most specific first */
+  const uint16_t
+      *key_order;   /* keys by their first byte, the longest first; those of AWS signatures are not among them */
+  uint16_t key_groups[257];    /* into key_order, by the first byte */
+  oisp_rule_filter header_filter; /* names of headers that matter */
+  oisp_rule_filter plain_filter; /* those that do more than hint at AI: all that matters where the host is known */
+  uint32_t exact_mask;
   uint32_t hosts_mask;
   uint32_t suffixes_mask;
   uint32_t edges_mask;
@@ -358,10 +387,75 @@ static inline int oisp_rule_same(const uint8_t *p, const uint8_t *low, uint32_t 
   return 1;
 }
 
-static inline unsigned oisp_rule_filter(const uint8_t *p, uint32_t n) {
-  return (((p[0] | 0x20u) * 33u + (p[n - 1] | 0x20u)) * 33u + n) & 2047u;
+/* memset() to 0 of a struct whose size is a multiple of 8 and at least 16. Compilers make of memset a `rep stos`, which takes
+ * longer to start than the rest of a short answer. */
+static inline void oisp_rule_clear(void *at, size_t n) {
+  uint8_t *p = at, *end = p + n;
+  for (; p + 16 <= end; p += 16) {
+    memset(p, 0, 16);
+    __asm__("" : "+r"(p)); /* not a loop that is a memset */
+  }
+  memset(end - 8, 0, 8);
 }
 
+/* memcmp() == 0 for the few bytes that names and tokens have, without a call. */
+static inline int oisp_rule_equal(const uint8_t *p, const uint8_t *q, uint32_t n) {
+  uint64_t a, b;
+  uint32_t c, d, i = 0;
+  if (n >= 8) {
+    for (; i + 8 <= n; i += 8) {
+      memcpy(&a, p + i, 8);
+      memcpy(&b, q + i, 8);
+      if (a != b)
+        return 0;
+    }
+    memcpy(&a, p + n - 8, 8);
+    memcpy(&b, q + n - 8, 8);
+    return a == b;
+  }
+  if (n >= 4) {
+    memcpy(&c, p, 4);
+    memcpy(&d, q, 4);
+    if (c != d)
+      return 0;
+    memcpy(&c, p + n - 4, 4);
+    memcpy(&d, q + n - 4, 4);
+    return c == d;
+  }
+  for (; i < n; i++)
+    if (p[i] != q[i])
+      return 0;
+  return 1;
+}
+
+/* Where the path of a target ends: at the first `?` or `#`. */
+static inline uint32_t oisp_rule_path_end(const uint8_t *p, uint32_t n) {
+  const uint64_t ones = 0x0101010101010101ULL, highs = 0x8080808080808080ULL;
+  uint32_t i = 0;
+  for (; i + 8 <= n; i += 8) {
+    uint64_t x, q, h;
+    memcpy(&x, p + i, 8);
+    q = x ^ ones * '?';
+    h = x ^ ones * '#';
+    if ((((q - ones) & ~q) | ((h - ones) & ~h)) & highs)
+      break;
+  }
+  while (i < n && p[i] != '?' && p[i] != '#')
+    i++;
+  return i;
+}
+
+static inline int oisp_rule_wanted(const oisp_rule_filter *f, const uint8_t *p, uint32_t n) {
+  const uint32_t *ends = f->ends[n & 63];
+  return n != 0 && ((ends[0] >> (p[0] & 31)) & (ends[1] >> (p[n - 1] & 31)) & 1);
+}
+
+static inline void oisp_rule_want(oisp_rule_filter *f, const uint8_t *p, uint32_t n) {
+  f->ends[n & 63][0] |= 1u << (p[0] & 31);
+  f->ends[n & 63][1] |= 1u << (p[n - 1] & 31);
+}
+
+_Static_assert(sizeof(oisp_rule_exact) == 20, "no padding");
 _Static_assert(sizeof(oisp_rule_host) == 20 && sizeof(oisp_rule_link) == 16 && sizeof(oisp_rule_edge) == 20,
                "written by numpy");
 _Static_assert(sizeof(oisp_rule_node) == 12 && sizeof(oisp_rule_token_glob) == 20, "written by numpy");

@@ -204,6 +204,17 @@ def test_two_providers_with_the_same_host_and_path(tmp_path: Path) -> None:
     assert errors_of(other_path, tmp_path) == []
 
 
+@pytest.mark.parametrize("order", [("^/ask", "/ask"), ("/ask", "^/ask")])
+def test_a_path_from_its_start_and_one_from_anywhere(tmp_path: Path, order: tuple[str, str]) -> None:
+    for name, path in zip("ab", order, strict=True):
+        text = f"provider: {{id: {name}, name: A}}\nfingerprints: [{{type: domain, pattern: {name}.example}}]\n"
+        write(tmp_path, f"{name}.yaml", text + f"endpoints: {{chat: {{path: {path}, kind: chat}}}}\n")
+    registry = load_registry([], tmp_path)
+    loose = "ab"[order.index("/ask")]
+    assert registry.match("POST", "/behind/ask", f"{loose}.example").state == "ai"
+    assert all(registry.match("POST", "/ask", f"{name}.example").state == "ai" for name in "ab")
+
+
 def test_the_same_id_twice(tmp_path: Path) -> None:
     text = f"providers:\n  - {MINE.strip()}\n  - {MINE.strip()}\n".replace("provider: {", "{provider: {").replace(
         "Mine}", "Mine}}"

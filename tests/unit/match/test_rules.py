@@ -446,3 +446,24 @@ def test_dialects_that_nobody_decodes_are_known_endpoints() -> None:
     assert (verdict.state, verdict.kind, verdict.dialect) == ("ai", "chat", None)
     assert "anthropic.messages" in registry.missing_dialects
     assert ask(registry, "api.openai.com/v1/chat/completions").dialect == "openai.chat"
+
+
+def test_a_path_that_is_looked_up_gets_what_a_walk_would_find(registry: Registry) -> None:
+    """An empty segment is left out, but makes a path that no table holds."""
+    semconv = read_semconv(read_documents(data("semconv/providers")))
+    paths = sorted({p.lstrip("^") for e in semconv.paths for p in e.paths}
+                   | {p.lstrip("^") for x in semconv.providers for e in x.endpoints for p in e.paths})  # fmt: skip
+    literal = [p for p in paths if "{" not in p]
+    assert len(literal) > 200
+    hosts = ["gateway.internal:8443"] + [
+        f"{h.pattern}:{h.port}" if h.port else h.pattern
+        for p in semconv.providers for h in p.hosts if not set(h.pattern) & set("{*")
+    ]  # fmt: skip
+    asked = 0  # of those that are endpoints there
+    for host in hosts:
+        for path in literal:
+            for method, headers in (("POST", ()), ("GET", (("Upgrade", "websocket"),))):
+                ask = [registry.match(method, p + "?key=x", host, headers) for p in (path, "/" + path)]
+                assert ask[0] == ask[1], (host, path, method)
+                asked += ask[0].state != "none"
+    assert asked > 1000
