@@ -499,7 +499,8 @@ cdef void read_authorization(oisp_slice value, Fields* fields) noexcept nogil:
     fields.credential = trimmed(cut(value, i))
     if word_is(value, b"basic ", 6):
         fields.auth_type = OISP_AUTH_TYPE_UNKNOWN
-    elif word_is(value, b"key ", 4) or word_is(value, b"token ", 6) or word_is(value, b"apikey ", 7):
+    elif word_is(value, b"key ", 4) or word_is(value, b"token ", 6) or word_is(value, b"apikey ", 7) \
+            or word_is(value, b"api-key ", 8):
         fields.auth_type = OISP_AUTH_TYPE_API_KEY
 
 

@@ -467,3 +467,13 @@ def test_a_path_that_is_looked_up_gets_what_a_walk_would_find(registry: Registry
                 assert ask[0] == ask[1], (host, path, method)
                 asked += ask[0].state != "none"
     assert asked > 1000
+
+
+@pytest.mark.parametrize(
+    ("scheme", "auth"),
+    [("Bearer ", "unknown"), ("bearer ", "unknown"), ("", "unknown"), ("Api-Key ", "api_key"), ("Token ", "api_key"),
+     ("Basic ", "unknown"), ("Bearer   ", "unknown")],
+)  # fmt: skip
+def test_the_scheme_is_not_part_of_the_credential(registry: Registry, scheme: str, auth: str) -> None:
+    verdict = ask(registry, "gateway.internal/v1/chat/completions", headers=[("authorization", scheme + "zz9")])
+    assert (verdict.key, verdict.auth_type) == ("zz9", auth)
