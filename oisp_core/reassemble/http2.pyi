@@ -17,8 +17,8 @@ class Http2Parser:
     table_max: bytes of the dynamic table that are kept.
 
     A head is FIELD tokens (pseudo fields among them) and HEAD_END, whose flags are a `BodyKind` and `HeadFlags`;
-    then DATA, GAP, TRAILER and END. Raises ValueError for another role. Wire data never raises: `status` says BAD, and stays so
-    until `resync()` or `reset()`.
+    then DATA, GAP, TRAILER and END. Raises ValueError for another role. Wire data never raises: `status` says BAD, and
+    stays so until `resync()` or `reset()`.
     """
 
     def __init__(
