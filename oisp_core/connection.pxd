@@ -3,6 +3,7 @@
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from oisp_core.message cimport oisp_table, oisp_origin, oisp_shared, oisp_turn
 from oisp_core.reassemble.http1 cimport oisp_http1
+from oisp_core.streams cimport oisp_streams
 from oisp_core.types cimport oisp_buffer, oisp_field, oisp_record, oisp_slice, oisp_status, oisp_token, oisp_verdict
 
 
@@ -20,6 +21,7 @@ cdef extern from "oisp/engine.h" nogil:
         OISP_SIDE_HTTP1
         OISP_SIDE_RESYNC
         OISP_SIDE_CLOSED
+        OISP_SIDE_HTTP2
     ctypedef struct oisp_side:
         oisp_http1 http
         oisp_buffer held
@@ -46,6 +48,7 @@ cdef extern from "oisp/engine.h" nogil:
         uint32_t owed
         oisp_verdict usual
         uint64_t owed_bytes
+        oisp_streams* streams
     ctypedef struct oisp_conn:
         uint64_t id
         oisp_conn* newer
@@ -76,6 +79,7 @@ cdef struct engine_core:
     oisp_conn* current       # of the piece in hand: never evicted
     oisp_token* tokens
     oisp_field* fields
+    oisp_buffer work         # text of the header block in hand
     uint32_t tokens_capacity
     uint32_t dismissed_new   # dismissals that verdicts() has not handed out yet
     uint64_t clock_base_ns

@@ -19,7 +19,7 @@ from libc.string cimport memcmp, memcpy, memmove, memset
 
 from oisp_core.encode.writer cimport writer_free
 from oisp_core.message cimport (
-    OISP_END_CUT, OISP_END_FLIGHT, OISP_TURN_CONNECT, OISP_TURN_HOLE, OISP_TURN_ORPHAN, OISP_TURN_REQUEST_DONE,
+    OISP_END_CUT, OISP_END_FLIGHT, OISP_TURN_CONNECT, OISP_TURN_H2C, OISP_TURN_HOLE, OISP_TURN_ORPHAN, OISP_TURN_REQUEST_DONE,
     OISP_TURN_RESPONSE_HEAD, oisp_table_free, oisp_table_get, oisp_table_put, oisp_table_remove, oisp_turn,
     shared_free, turn_free, turn_new, turn_request_data,
     turn_request_end, turn_request_gap, turn_request_head, turn_response_data, turn_response_end, turn_response_gap,
@@ -29,13 +29,20 @@ from oisp_core.reassemble.http1 cimport (
     http1_feed, http1_finish, http1_free, http1_gap, http1_idle, http1_init, http1_no_body, http1_probe, http1_reset,
     http1_tunnel,
 )
-from oisp_core.reassemble.sniff cimport OISP_SNIFF_HTTP1_REQUEST, OISP_SNIFF_HTTP1_RESPONSE, OISP_SNIFF_MORE, sniff
+from oisp_core.reassemble.http2 cimport http2_role
+from oisp_core.reassemble.sniff cimport (
+    OISP_SNIFF_HTTP1_REQUEST, OISP_SNIFF_HTTP1_RESPONSE, OISP_SNIFF_HTTP2_FRAMES, OISP_SNIFF_HTTP2_PREFACE,
+    OISP_SNIFF_HTTP2_SETTINGS, OISP_SNIFF_MORE, sniff,
+)
+from oisp_core.streams cimport (
+    streams_advance, streams_feed, streams_finish, streams_free, streams_gap, streams_join, streams_new, streams_upgrade,
+)
 from oisp_core.types cimport (
     OISP_BAD, OISP_BODY_LENGTH, OISP_EVIDENCE_HOST, OISP_EVIDENCE_NEVER, OISP_MORE, OISP_OK, OISP_READ, OISP_RECORD_ADDRESS, OISP_RECORD_CLOSE,
     OISP_RECORD_CONTEXT, OISP_RECORD_DATA, OISP_RECORD_LOST, OISP_RECORD_MIDWAY, OISP_RECORD_OPEN, OISP_RECORD_PLAINTEXT,
     OISP_RECORD_PROCESS, OISP_TOKEN_DATA, OISP_TOKEN_END, OISP_TOKEN_FIELD, OISP_TOKEN_GAP, OISP_TOKEN_HEAD_END,
     OISP_TOKEN_REQUEST, OISP_TOKEN_RESPONSE, OISP_TOKEN_UPGRADE, OISP_TOKEN_WARNING, OISP_WRITE, oisp_buffer,
-    oisp_buffer_append, oisp_buffer_free, oisp_head, oisp_record, oisp_record_address, oisp_record_conn, oisp_record_context,
+    oisp_buffer_append, oisp_buffer_free, oisp_field, oisp_head, oisp_record, oisp_record_address, oisp_record_conn, oisp_record_context,
     oisp_record_data, oisp_record_lost, oisp_status, oisp_token, oisp_tokens, OISP_VERDICT_AI, OISP_VERDICT_NONE, oisp_verdict,
 )
 
@@ -156,6 +163,7 @@ cdef void close_flow(engine_core* e, oisp_conn* c) noexcept nogil:
         t = f.first
         f.first = t.next
         turn_free(&e.shared, t)
+    streams_free(f.streams)
     free_side(e, &f.side[0])
     free_side(e, &f.side[1])
     free(f)
@@ -242,6 +250,8 @@ cdef void finish_turns(engine_core* e, oisp_conn* c, uint64_t ts, int ends) noex
     cdef oisp_flow* f = c.flow
     if f == NULL:
         return
+    if f.streams != NULL:
+        streams_finish(f.streams, ts, ends)
     if f.answer != NULL:
         end_answer(e, f, f.answer.response_last, ends)
     while f.first != NULL:
@@ -392,6 +402,8 @@ cdef uint32_t begin_request(engine_core* e, oisp_conn* c, const oisp_tokens* tok
     if is_word(&tokens.at[at], b"CONNECT", 7):
         t.flags |= OISP_TURN_CONNECT
     read_head(e, c, &tokens.at[at], n, &head)
+    if upgrades_to_http2(&head):
+        t.flags |= OISP_TURN_H2C
     turn_request_head(&e.shared, t, &head, end.number if end.flags == OISP_BODY_LENGTH else UINT64_MAX, ts)
     warn(t, &tokens.at[at], n, False)
     keep_usual(f, &t.verdict)
@@ -454,6 +466,17 @@ cdef bint take_requests(engine_core* e, oisp_conn* c, const oisp_tokens* tokens,
     return True
 
 
+cdef bint upgrades_to_http2(const oisp_head* head) noexcept nogil:
+    """RFC 7540 section 3.2: `Upgrade: h2c`, in the request and in its 101."""
+    cdef uint32_t i
+    cdef const oisp_field* f
+    for i in range(head.fields_count):
+        f = &head.fields[i]
+        if f.name.size == 7 and (f.name.data[0] | 32) == c"u" and f.value.size == 3 and memcmp(f.value.data, b"h2c", 3) == 0:
+            return (f.name.data[6] | 32) == c"e"
+    return False
+
+
 cdef uint32_t begin_response(engine_core* e, oisp_conn* c, oisp_side* side, const oisp_tokens* tokens, uint32_t at,
                              uint64_t ts) noexcept nogil:
     cdef oisp_head head
@@ -464,6 +487,9 @@ cdef uint32_t begin_response(engine_core* e, oisp_conn* c, oisp_side* side, cons
     read_head(e, c, &tokens.at[at], n, &head)
     if t == NULL or (100 <= head.status < 200 and head.status != 101):  # an interim answer: the final one follows
         return n
+    if t.flags & OISP_TURN_H2C and head.status == 101 and upgrades_to_http2(&head):  # the answer follows in HTTP/2
+        return n
+    t.flags &= ~OISP_TURN_H2C
     if t.method.size == 4 and memcmp(t.method.data, b"HEAD", 4) == 0:
         http1_no_body(&side.http)
     elif t.flags & OISP_TURN_CONNECT and 200 <= head.status < 300:
@@ -483,7 +509,8 @@ cdef bint take_responses(engine_core* e, oisp_conn* c, oisp_side* side, const oi
         if k.kind == OISP_TOKEN_RESPONSE:
             i += begin_response(e, c, side, tokens, i, ts)
         elif k.kind == OISP_TOKEN_UPGRADE:
-            dismiss(e, c, OISP_DISMISSED_TUNNEL)
+            if not upgrade_http2(e, c):
+                dismiss(e, c, OISP_DISMISSED_TUNNEL)
             return False
         elif f.answer != NULL and f.answer.flags & OISP_TURN_RESPONSE_HEAD:
             if k.kind == OISP_TOKEN_DATA:
@@ -606,6 +633,8 @@ cdef size_t read_responses(engine_core* e, oisp_conn* c, oisp_side* side, uint64
         tokens.count = 0
         status = http1_feed(&side.http, data, size, &tokens, &used)
         if not take_responses(e, c, side, &tokens, ts):
+            if c.flow != NULL:  # HTTP/2 from here on
+                feed_http2(e, c, side_index(c, side), ts, data + used, size - used)
             return 0
         data += used
         size -= used
@@ -641,9 +670,13 @@ cdef void take_held(engine_core* e, oisp_conn* c, int forced) noexcept nogil:
     side = &c.flow.side[1 - c.requests]
     if side.held.size == 0 or side.state != OISP_SIDE_HTTP1:
         return
-    while c.flow != NULL and at < side.held.size and side.state == OISP_SIDE_HTTP1:
+    while c.flow != NULL and at < side.held.size and (side.state == OISP_SIDE_HTTP1 or side.state == OISP_SIDE_HTTP2):
         memcpy(&piece, side.held.data + at, sizeof(piece))
         at += sizeof(piece)
+        if side.state == OISP_SIDE_HTTP2 and not piece.gap:
+            feed_http2(e, c, 1 - c.requests, piece.ts, side.held.data + at, piece.size)
+            at += piece.size
+            continue
         if piece.gap:
             gap_in_side(e, c, side, 1 - c.requests, piece.gap, piece.ts)
             continue
@@ -682,6 +715,12 @@ cdef void resync(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t ts, con
     cdef const uint8_t* from_data = data
     cdef size_t from_size = size
     cdef bint waited = side.held.size > 0
+    if not waited and c.flow.first == NULL and c.flow.answer == NULL and not c.flow.exchanged and is_http2(sniff(data, size)) \
+            and begin_http2(e, c, side_index(c, side), data, size, OISP_SNIFF_HTTP2_FRAMES):
+        c.origin.midway = 1
+        join_http2(e, c, side_index(c, side), size, False)
+        feed_http2(e, c, side_index(c, side), ts, data, size)
+        return
     if waited:
         if not oisp_buffer_append(&side.held, data, size):
             return
@@ -749,6 +788,79 @@ cdef void first_bytes(engine_core* e, oisp_conn* c, int direction, uint64_t ts, 
     oisp_buffer_free(&held)
 
 
+# --- HTTP/2: its bytes go to streams.pyx ---
+
+
+cdef inline bint is_http2(int answer) noexcept nogil:
+    return answer == OISP_SNIFF_HTTP2_PREFACE or answer == OISP_SNIFF_HTTP2_SETTINGS or answer == OISP_SNIFF_HTTP2_FRAMES
+
+
+cdef bint begin_http2(engine_core* e, oisp_conn* c, int direction, const uint8_t* data, size_t size, int answer) noexcept nogil:
+    """False: which side this is cannot be told yet (or there is no memory)."""
+    cdef int role
+    if c.requests == REQUESTS_UNKNOWN:
+        role = http2_role(data, size)
+        if answer == OISP_SNIFF_HTTP2_PREFACE or role == OISP_TOKEN_REQUEST:
+            set_roles(e, c, direction)
+        elif role == OISP_TOKEN_RESPONSE or (answer == OISP_SNIFF_HTTP2_SETTINGS and not c.origin.midway):
+            set_roles(e, c, 1 - direction)
+        else:
+            return False
+    c.flow.streams = streams_new(&e.shared, &c.origin, &e.work, e.tokens, e.tokens_capacity, e.fields)
+    return c.flow.streams != NULL
+
+
+cdef void join_http2(engine_core* e, oisp_conn* c, int direction, size_t held, bint start) noexcept nogil:
+    """This direction is read as HTTP/2, from its beginning where that is here: `held` bytes of it came, and are still to be
+    read. start: they are known to be the first."""
+    cdef oisp_side* side = &c.flow.side[direction]
+    side.state = OISP_SIDE_HTTP2
+    if not start and (c.origin.midway or side.offset != held):
+        streams_join(c.flow.streams, direction != c.requests)
+    c.flow.streams.side[direction != c.requests].offset = side.offset - held
+
+
+cdef void feed_http2(engine_core* e, oisp_conn* c, int direction, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
+    """The connection may be dismissed on return."""
+    streams_feed(c.flow.streams, direction != c.requests, ts, data, size)
+    if c.flow.streams.dismissed:
+        dismiss(e, c, OISP_DISMISSED_HOST)
+
+
+cdef void follow_http2(engine_core* e, oisp_conn* c, int direction, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
+    """The first bytes of a direction whose other one was found to be HTTP/2; some may be held."""
+    cdef oisp_side* side = &c.flow.side[direction]
+    cdef oisp_buffer held = side.held
+    join_http2(e, c, direction, held.size + size, False)
+    memset(&side.held, 0, sizeof(held))
+    e.shared.held -= held.size
+    if held.size:
+        feed_http2(e, c, direction, ts, held.data, held.size)
+    oisp_buffer_free(&held)
+    if c.flow != NULL:
+        feed_http2(e, c, direction, ts, data, size)
+
+
+cdef bint upgrade_http2(engine_core* e, oisp_conn* c) noexcept nogil:
+    """101 to a request that asked for h2c: that request is stream 1 from now on."""
+    cdef oisp_flow* f = c.flow
+    cdef oisp_turn* t = f.answer
+    cdef int k
+    if t == NULL or t != f.first or not t.flags & OISP_TURN_H2C:
+        return False
+    f.streams = streams_new(&e.shared, &c.origin, &e.work, e.tokens, e.tokens_capacity, e.fields)
+    if f.streams == NULL:
+        return False
+    shift_turn(f)
+    f.answer = NULL
+    streams_upgrade(f.streams, t)
+    for k in range(2):
+        http1_free(&f.side[k].http)
+        f.streams.side[k != c.requests].offset = f.side[k].http.offset
+        f.side[k].state = OISP_SIDE_HTTP2
+    return True
+
+
 cdef void decided(engine_core* e, oisp_conn* c, int direction, uint64_t ts, const uint8_t* data, size_t size, int answer) noexcept nogil:
     cdef oisp_side* side = &c.flow.side[direction]
     if answer == OISP_SNIFF_HTTP1_REQUEST and c.requests == REQUESTS_UNKNOWN:
@@ -763,8 +875,12 @@ cdef void decided(engine_core* e, oisp_conn* c, int direction, uint64_t ts, cons
         else:
             feed_responses(e, c, side, ts, data, size)
         return
+    if is_http2(answer) and begin_http2(e, c, direction, data, size, answer):
+        join_http2(e, c, direction, size, answer == OISP_SNIFF_HTTP2_PREFACE)
+        feed_http2(e, c, direction, ts, data, size)
+        return
     e.shared.count.resync_bytes += size
-    if not c.origin.midway and side.offset == size:
+    if not c.origin.midway and side.offset == size and not is_http2(answer):
         dismiss(e, c, OISP_DISMISSED_PROTOCOL)
     elif c.requests != REQUESTS_UNKNOWN:  # the next segment may begin a message
         side.state = OISP_SIDE_RESYNC
@@ -780,6 +896,11 @@ cdef void gap_in_side(engine_core* e, oisp_conn* c, oisp_side* side, int directi
     tokens.count = 0
     if side.state == OISP_SIDE_RESYNC or side.state == OISP_SIDE_NEW:
         drop_held(e, side)
+    if c.flow.streams != NULL:
+        if side.state != OISP_SIDE_HTTP2:
+            join_http2(e, c, direction, 0, False)
+        streams_gap(c.flow.streams, direction != c.requests, size, ts)
+        return
     if side.state == OISP_SIDE_NEW and c.requests != REQUESTS_UNKNOWN:
         side.state = OISP_SIDE_HTTP1  # its first head was in the hole
     elif side.state == OISP_SIDE_NEW:
@@ -835,7 +956,11 @@ cdef void hole(engine_core* e, oisp_conn* c, int direction, uint64_t size, uint6
 cdef void take_bytes(engine_core* e, oisp_conn* c, int direction, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
     cdef oisp_side* side = &c.flow.side[direction]
     side.offset += size
-    if side.state == OISP_SIDE_HTTP1:
+    if side.state == OISP_SIDE_HTTP2:
+        feed_http2(e, c, direction, ts, data, size)
+    elif c.flow.streams != NULL:
+        follow_http2(e, c, direction, ts, data, size)
+    elif side.state == OISP_SIDE_HTTP1:
         if side.role == OISP_TOKEN_REQUEST:
             read_requests(e, c, side, ts, data, size)
             if c.flow != NULL and c.flow.side[1 - direction].held.size:
@@ -1029,6 +1154,8 @@ cdef void advance_core(engine_core* e, uint64_t now) noexcept nogil:
         e.now = now
     while c != NULL:
         after = c.older
+        if c.flow != NULL and c.flow.streams != NULL and e.now > <uint64_t> WAIT_SECONDS * SECOND:
+            streams_advance(c.flow.streams, e.now - <uint64_t> WAIT_SECONDS * SECOND)
         if c.flow != NULL and c.requests != REQUESTS_UNKNOWN and c.ts_last + <uint64_t> WAIT_SECONDS * SECOND < e.now \
                 and c.flow.side[1 - c.requests].held.size and not c.flow.receiving:
             take_held(e, c, BY_LIMIT)
@@ -1048,6 +1175,8 @@ cdef void core_free(engine_core* e) noexcept nogil:
         drop_conn(e, e.newest)
     oisp_table_free(&e.conns)
     shared_free(&e.shared)
+    e.work.size = e.work.capacity  # so that all of it is wiped
+    oisp_buffer_free(&e.work)
     writer_free(&e.shared.writer)
     free(e.tokens)
     free(e.fields)

@@ -22,7 +22,8 @@ from oisp_core.inflate cimport field, find_codings, give_inflater, inflate_piece
 from oisp_core.match.rules cimport match_request, match_request_body, match_response, oisp_rules
 from oisp_core.reader cimport reader_feed, reader_finish, reader_free, reader_gap, reader_init, reader_skip
 from oisp_core.reasons cimport (
-    MISSING_CONTENT, MISSING_MESSAGES, MISSING_REQUEST, MISSING_RESPONSE, OISP_COMPLETENESS_PARTIAL, REASON_ENCODING,
+    MISSING_CONTENT, MISSING_HEADERS, MISSING_MESSAGES, MISSING_REQUEST, MISSING_RESPONSE, OISP_COMPLETENESS_PARTIAL, REASON_ENCODING,
+    REASON_HEADERS_LOST,
     REASON_ERROR_IN_STREAM, REASON_IN_FLIGHT, REASON_LENIENT, REASON_LIMIT, REASON_REQUEST_LOST,
     REASON_REQUEST_TRUNCATED, REASON_RESPONSE_LOST, REASON_RESPONSE_TRUNCATED, REASON_RESPONSE_UNREADABLE,
     REASON_SMUGGLING, REASON_UNPAIRED_REQUEST, REASON_UNPAIRED_RESPONSE, REASON_UNTERMINATED,
@@ -187,6 +188,9 @@ cdef void turn_request_head(oisp_shared* s, oisp_turn* t, const oisp_head* head,
     t.flags |= OISP_TURN_REQUEST_HEAD
     t.request_first = t.request_last = ts
     t.request_length = length
+    if head.partial:
+        t.asked.reasons |= REASON_HEADERS_LOST
+        t.asked.missing |= MISSING_HEADERS
     match_request(<const oisp_rules*> s.rules, head, &t.verdict)
     if not may_be_ai(t):
         return
@@ -338,6 +342,9 @@ cdef void turn_response_head(oisp_shared* s, oisp_turn* t, const oisp_head* head
     t.response_first = t.response_last = ts
     t.response_length = length
     t.status = head.status
+    if head.partial:
+        t.answered.reasons |= REASON_HEADERS_LOST
+        t.answered.missing |= MISSING_HEADERS
     if t.flags & OISP_TURN_ORPHAN:
         if t.verdict.state != OISP_VERDICT_AI:
             t.verdict.state = OISP_VERDICT_UNDECIDED

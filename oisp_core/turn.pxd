@@ -25,6 +25,7 @@ cdef extern from "oisp/message.h" nogil:
         OISP_TURN_STREAM
         OISP_TURN_STREAM_LOST
         OISP_TURN_UPGRADED
+        OISP_TURN_H2C
         OISP_END_CLOSE
         OISP_END_CUT
         OISP_END_FLIGHT

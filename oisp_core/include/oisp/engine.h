@@ -29,7 +29,8 @@ enum oisp_side_state {
   OISP_SIDE_NEW = 0,    /* first bytes are looked at */
   OISP_SIDE_HTTP1 = 1,
   OISP_SIDE_RESYNC = 2, /* looking for a boundary */
-  OISP_SIDE_CLOSED = 3
+  OISP_SIDE_CLOSED = 3,
+  OISP_SIDE_HTTP2 = 4
 };
 
 /* One direction. */
@@ -66,6 +67,7 @@ typedef struct oisp_flow {
   oisp_verdict usual;    /* what the connection is asked */
   uint32_t owed;         /* answers known to be lost whose requests are not complete yet */
   uint64_t owed_bytes;
+  struct oisp_streams *streams; /* of HTTP/2, NULL while it is not spoken */
 } oisp_flow;
 
 typedef struct oisp_conn {

@@ -45,7 +45,8 @@ enum oisp_turn_flags {
   OISP_TURN_RESPONSE_CODED = 4096,
   OISP_TURN_STREAM = 8192,        /* the response is read event by event */
   OISP_TURN_STREAM_LOST = 16384,  /* an event of the stream was lost or unreadable */
-  OISP_TURN_UPGRADED = 32768
+  OISP_TURN_UPGRADED = 32768,
+  OISP_TURN_H2C = 1 << 20 /* it asks to go on in HTTP/2 */
 };
 
 enum oisp_end_flags {
