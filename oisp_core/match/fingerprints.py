@@ -238,10 +238,13 @@ _SHARED = {
         Struct({"pattern": _FINGERPRINT.keys["pattern"], "reason": Text()}, required=("pattern", "reason")),
         about="Hosts that are never AI, whatever their bodies hold.",
     ),
+    "undecoded": Seq(
+        _TYPED["dialect"], about="Dialects that endpoints name and nothing reads yet: recognised, counted, no content."
+    ),
 }
 _FILE = Struct(
     {**_PROVIDER.keys, "providers": Seq(_PROVIDER), "index": Seq(Text()), **_SHARED},
-    one_of=("provider", "providers", "shapes", "paths", "never", "index"),
+    one_of=("provider", "providers", "shapes", "paths", "never", "undecoded", "index"),
 )
 
 
@@ -356,6 +359,7 @@ class Semconv:
     shapes: dict[str, Shape] = field(default_factory=dict)
     paths: list[Endpoint] = field(default_factory=list)
     never: list[Host] = field(default_factory=list)
+    undecoded: list[str] = field(default_factory=list)
     errors: list[ConfigError] = field(default_factory=list)
     gaps: list[ConfigError] = field(default_factory=list)
 
@@ -459,6 +463,7 @@ class _Reader:
     def _shared(self, document: Document) -> None:
         for item in document.value.get("never", []):
             self.out.never.append(Host(item["pattern"].lower(), never=item["reason"]))
+        self.out.undecoded.extend(document.value.get("undecoded", []))
         for i, item in enumerate(document.value.get("paths", [])):
             endpoint = self._endpoint(f"path{i + 1}", item, ("paths", i), document)
             self.out.paths.append(endpoint)

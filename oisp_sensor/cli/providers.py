@@ -132,14 +132,20 @@ def _endpoint(e: Endpoint, registry: Registry) -> Iterable[str]:
         yield f"    {methods} {path}"
 
 
-def _no_dialect(p: Provider, e: Endpoint) -> ConfigError:
+def _unread(endpoints: Iterable[Endpoint], dialects: Iterable[str]) -> list[tuple[Endpoint, str]]:
+    """Endpoints with a dialect, or that of a variant, that nothing reads."""
+    named = ((e, d) for e in endpoints for d in dict.fromkeys((e.dialect, *(v.dialect for v in e.variants))))
+    return [(e, d) for e, d in named if d and d not in dialects]
+
+
+def _no_dialect(p: Provider, e: Endpoint, dialect: str) -> ConfigError:
     return ConfigError(
         p.file,
         p.lines.get(e.name),
         f"{p.id}.endpoints.{e.name}.dialect",
-        "a dialect of semconv/dialects",
-        e.dialect,
-        hint="the endpoint is known, but nothing reads its bodies",
+        "a dialect of semconv/dialects, or one that `undecoded` lists",
+        dialect,
+        hint="without it the endpoint is known, but nothing reads its bodies",
     )
 
 
@@ -153,10 +159,10 @@ def _check(paths: list[str], allow_incomplete: bool) -> int:
     if tables is not None:
         registry = Registry(tables, dialects)
         problems += [str(e) for e in run_cases(registry, wanted)]
-    unknown = [(p, e) for p in wanted for e in p.endpoints if e.dialect and e.dialect not in dialects]
-    lines = [str(_no_dialect(p, e)) for p, e in unknown]
-    if mine:
-        problems += lines
+    unknown = [(p, e, d) for p in wanted for e, d in _unread(p.endpoints, dialects)]
+    problems += [str(_no_dialect(p, e, d)) for p, e, d in unknown if d not in semconv.undecoded]
+    shared = {d for _, d in _unread(semconv.paths, dialects)}
+    problems += [f"paths: no dialect is called {d!r}" for d in sorted(shared.difference(semconv.undecoded))]
     if not allow_incomplete:
         problems += [str(g) for g in semconv.gaps if not mine or g.file in mine]
     for line in dict.fromkeys(problems):
@@ -164,7 +170,10 @@ def _check(paths: list[str], allow_incomplete: bool) -> int:
     tests = sum(len(p.tests) for p in wanted)
     names = "problem" if len(problems) == 1 else "problems"
     print(f"{len(wanted)} providers, {tests} tests: " + (f"{len(problems)} {names}" if problems else "all is well"))
-    if not mine and unknown:
-        missing = sorted({e.dialect for _, e in unknown})
-        print(f"without a decoder (known endpoint, no content): {', '.join(missing)}")
+    undecoded = sorted({d for _, _, d in unknown if d in semconv.undecoded})
+    if undecoded:
+        print(f"recognised, not decoded (known endpoint, no content): {', '.join(undecoded)}")
+    decoded = sorted(d for d in semconv.undecoded if d in dialects)
+    if decoded and not mine:
+        print(f"decoded by now, to be taken from `undecoded`: {', '.join(decoded)}")
     return 1 if problems else 0
