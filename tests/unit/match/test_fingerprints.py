@@ -105,7 +105,7 @@ def test_a_users_file_takes_the_place_of_a_shipped_one(tmp_path: Path) -> None:
 MINE = "provider: {id: mine, name: Mine}\n"
 MISTAKES = [
     ("provider: {id: mine}", "mine.yaml:1: provider: `name` is missing"),
-    ("{}", "mine.yaml:1: one of provider, providers, shapes, paths, never, index is missing"),
+    ("{}", "mine.yaml:1: one of provider, providers, shapes, paths, never, undecoded, index is missing"),
     ("[]", "mine.yaml:1: expected a mapping; got []"),
     ("", "mine.yaml: expected a mapping"),
     ("provider: [", "mine.yaml:2: did not find expected node content; expected YAML"),
