@@ -47,6 +47,30 @@ struct {
   MAP_TYPE(value, struct thread);
 } blank SEC(".maps");
 
+/* Calls in progress of goroutines; an entry goes when its last call returns, so that most are never there together. */
+struct {
+  MAP_NUMBER(type, BPF_MAP_TYPE_HASH);
+  MAP_NUMBER(max_entries, 16384);
+  MAP_NUMBER(map_flags, BPF_F_NO_PREALLOC);
+  MAP_TYPE(key, struct goroutine);
+  MAP_TYPE(value, struct thread);
+} goroutines SEC(".maps");
+
+struct {
+  MAP_NUMBER(type, BPF_MAP_TYPE_ARRAY);
+  MAP_NUMBER(max_entries, VERDICT_SLOTS);
+  MAP_NUMBER(map_flags, BPF_F_MMAPABLE);
+  MAP_TYPE(key, u32);
+  MAP_TYPE(value, u64);
+} verdicts SEC(".maps");
+
+struct {
+  MAP_NUMBER(type, BPF_MAP_TYPE_ARRAY);
+  MAP_NUMBER(max_entries, VERDICT_LEVELS);
+  MAP_TYPE(key, u32);
+  MAP_TYPE(value, struct spared);
+} spared SEC(".maps");
+
 struct {
   MAP_NUMBER(type, BPF_MAP_TYPE_HASH);
   MAP_NUMBER(max_entries, 65536);
@@ -338,7 +362,30 @@ INLINE void put_chunks(struct walk *w) {
   put_rest(w);
 }
 
-INLINE int direction_of(u32 function) { return function == FN_READ || function == FN_READ_EX ? OISP_READ : OISP_WRITE; }
+INLINE int direction_of(u32 function) {
+  return function == FN_READ || function == FN_READ_EX || function == FN_GO_READ || function == FN_RECV ? OISP_READ
+                                                                                                        : OISP_WRITE;
+}
+
+/* ---- verdicts ---- */
+
+INLINE u32 verdict_of(u64 id) {
+  u32 slot = (id ^ id >> 16) & (VERDICT_SLOTS - 1);
+  u64 *v = bpf_map_lookup_elem(&verdicts, &slot);
+  u64 value = v ? *v : 0;
+  return value >> 2 == id << 2 >> 2 ? value & 3 : 0;
+}
+
+INLINE void count_spared(u32 level, int reads, u64 bytes) {
+  struct spared *s = bpf_map_lookup_elem(&spared, &level);
+  if (!s)
+    return;
+  __sync_fetch_and_add(&s->calls, 1);
+  if (reads)
+    __sync_fetch_and_add(&s->bytes[1], bytes);
+  else
+    __sync_fetch_and_add(&s->bytes[0], bytes);
+}
 
 INLINE u64 advance(u64 *counter, u64 by) {
 #ifdef OISP_MODERN
@@ -361,25 +408,45 @@ INLINE void expect_send(struct thread *t, u64 ssl, u64 n) {
   }
 }
 
-INLINE void put_call(struct thread *thread, struct call *call, u64 pid_tgid, u64 n) {
-  struct transfer *t = &thread->transfer;
-  u64 records = (n + OISP_RECORD_CHUNK - 1) / OISP_RECORD_CHUNK;
-  u64 start = process_start((struct task_struct *)bpf_get_current_task());
-  int reads = direction_of(call->function) == OISP_READ;
-  struct walk w = {.transfer = t};
-  struct conn *c = conn_of(call->ssl, pid_tgid, start, OISP_RECORD_MIDWAY);
-  if (!c) {
-    count_loss(OISP_LOST_STATE, records, reads, n);
-    return;
-  }
+/* The part of a call that is copied: all of it, its first KiB, or nothing. What is not is spared, and offsets run on. */
+INLINE u64 copied(struct conn *c, int reads, u64 n) {
+  u32 level = verdict_of(c->id);
+  u64 part = n;
+  if (level == VERDICT_NOTHING)
+    part = 0;
+  else if (level == VERDICT_HEAD && n > VERDICT_HEAD_BYTES)
+    part = VERDICT_HEAD_BYTES;
+  if (part < n)
+    count_spared(level, reads, n - part);
+  return part;
+}
+
+/* What is said before the first byte: that the connection is there, and between whom. */
+INLINE void announce(struct conn *c, u64 ssl, u64 pid_tgid) {
   if (!(c->state & CONN_OPENED) && put_conn(OISP_RECORD_OPEN, c, pid_tgid, BPF_RB_FORCE_WAKEUP))
     c->state |= CONN_OPENED;
   if (c->state & (CONN_ADDRESS | CONN_NAME) && !(c->state & CONN_TOLD)) {
-    struct handle key = {.ssl = call->ssl, .tgid = pid_tgid >> 32};
+    struct handle key = {.ssl = ssl, .tgid = pid_tgid >> 32};
     put_address(c, &key);
   }
+}
+
+INLINE void put_call(struct thread *thread, struct call *call, u64 pid_tgid, u64 n) {
+  struct transfer *t = &thread->transfer;
+  u64 start = process_start((struct task_struct *)bpf_get_current_task());
+  int reads = direction_of(call->function) == OISP_READ;
+  struct conn *c = conn_of(call->ssl, pid_tgid, start, OISP_RECORD_MIDWAY);
+  struct walk w = {.transfer = t};
+  u64 part, records;
+  if (!c) {
+    count_loss(OISP_LOST_STATE, (n + OISP_RECORD_CHUNK - 1) / OISP_RECORD_CHUNK, reads, n);
+    return;
+  }
+  announce(c, call->ssl, pid_tgid);
+  part = call->function == FN_SENDFILE ? n : copied(c, reads, n);
+  records = (part + OISP_RECORD_CHUNK - 1) / OISP_RECORD_CHUNK;
   t->head.head.kind = OISP_RECORD_DATA;
-  t->head.head.flags = c->flags;
+  t->head.head.flags = part < n ? c->flags | OISP_RECORD_SHORT : c->flags;
   t->head.conn = c->id;
   t->head.ts_enter = call->entered;
   t->head.ts_return = bpf_ktime_get_ns();
@@ -392,8 +459,8 @@ INLINE void put_call(struct thread *thread, struct call *call, u64 pid_tgid, u64
   t->head.header_size = sizeof(t->head);
   t->head.direction = reads;
   t->from = call->buffer;
-  t->whole = n / OISP_RECORD_CHUNK;
-  t->rest = n % OISP_RECORD_CHUNK;
+  t->whole = part / OISP_RECORD_CHUNK;
+  t->rest = part % OISP_RECORD_CHUNK;
   if (reads) {
     t->head.offset = advance(&c->offset[1], n);
     t->head.sequence = c->sequence[1];
@@ -404,7 +471,10 @@ INLINE void put_call(struct thread *thread, struct call *call, u64 pid_tgid, u64
     c->sequence[0] += records;
   }
   w.conn = c;
-  put_chunks(&w);
+  if (call->function == FN_SENDFILE)
+    lose(&w, OISP_LOST_FAULT, records, n);
+  else if (part)
+    put_chunks(&w);
   if (!reads && !(c->state & CONN_ADDRESS))
     expect_send(thread, call->ssl, n);
 }
@@ -425,60 +495,52 @@ INLINE struct thread *thread_of(u64 pid_tgid) {
 
 /* The stack grows down: a call that stands at or below a new one has been left without a return (longjmp,
  * cancellation). */
-INLINE void push_call(struct pt_regs *ctx, struct thread *t, u32 function) {
-  u64 stack = REG_STACK(ctx), fourth, fifth;
+INLINE void push_call(struct thread *t, const struct call *from) {
   u32 depth = t->depth;
   struct call *call;
   for (int i = 0; i < CALL_DEPTH; i++)
-    if (depth > 0 && t->calls[(depth - 1) & (CALL_DEPTH - 1)].stack <= stack)
+    if (depth > 0 && t->calls[(depth - 1) & (CALL_DEPTH - 1)].stack <= from->stack)
       depth--;
   t->returned = 0;
   t->depth = depth;
   if (depth >= CALL_DEPTH)
     return; /* its return finds nothing and counts */
   call = &t->calls[depth & (CALL_DEPTH - 1)];
-  call->inner = 0;
+  __builtin_memcpy(call, from, sizeof(*call));
   if (depth > 0) {
     struct call *outer = &t->calls[(depth - 1) & (CALL_DEPTH - 1)];
-    if (outer->ssl == REG_1(ctx) && function != FN_SHUTDOWN && outer->function != FN_SHUTDOWN &&
-        direction_of(outer->function) == direction_of(function))
+    if (outer->ssl == from->ssl && from->function != FN_SHUTDOWN && outer->function != FN_SHUTDOWN &&
+        direction_of(outer->function) == direction_of(from->function))
       call->inner = 1;
   }
-  call->stack = stack;
-  call->ssl = REG_1(ctx);
-  call->buffer = REG_2(ctx);
-  call->size = REG_3(ctx);
-  fourth = REG_4(ctx);
-  fifth = REG_5(ctx);
-  call->moved = function == FN_WRITE_EX2 ? fifth : fourth;
   call->entered = bpf_ktime_get_ns();
-  call->function = function;
   t->depth = depth + 1;
 }
 
 #define SSL_CTRL_SET_TLSEXT_HOSTNAME 55
 
 /* The client names the server that it wants: what goes out as SNI. */
-INLINE void set_name(struct pt_regs *ctx, u64 pid_tgid) {
-  struct handle key = {.ssl = REG_1(ctx), .tgid = pid_tgid >> 32};
+INLINE void set_name(struct handle *key, const void *from) {
   u32 zero = 0;
-  struct conn *c;
-  struct name *name;
+  struct conn *c = bpf_map_lookup_elem(&conns, key);
+  struct name *name = bpf_map_lookup_elem(&blank_name, &zero);
   long size;
-  if ((u32)REG_2(ctx) != SSL_CTRL_SET_TLSEXT_HOSTNAME || !REG_4(ctx))
+  if (!from || !c || !name || bpf_map_update_elem(&names, key, name, 0))
     return;
-  c = bpf_map_lookup_elem(&conns, &key);
-  name = bpf_map_lookup_elem(&blank_name, &zero);
-  if (!c || !name || bpf_map_update_elem(&names, &key, name, 0))
-    return;
-  name = bpf_map_lookup_elem(&names, &key);
+  name = bpf_map_lookup_elem(&names, key);
   if (!name)
     return;
-  size = bpf_probe_read_user_str(name->text, NAME_MAX, (const void *)REG_4(ctx));
+  size = bpf_probe_read_user_str(name->text, NAME_MAX, from);
   if (size <= 1)
     return;
   name->size = size - 1;
   c->state |= CONN_NAME;
+}
+
+/* A handle that nobody knew is fresh: what names it comes before its first byte. */
+INLINE void meet(struct handle *key, u64 start) {
+  if (!bpf_map_lookup_elem(&conns, key))
+    add_conn(key, start, 0);
 }
 
 INLINE int enter(struct pt_regs *ctx, u32 function) {
@@ -504,6 +566,13 @@ INLINE int enter(struct pt_regs *ctx, u32 function) {
     }
     return 0;
   }
+  if (function == FN_HANDSHAKE || function == FN_SERVER_NAME) {
+    struct handle key = {.ssl = REG_1(ctx), .tgid = pid_tgid >> 32};
+    meet(&key, start);
+    if (function == FN_SERVER_NAME)
+      set_name(&key, (const void *)REG_3(ctx));
+    return 0;
+  }
   if (function == FN_ACCEPT) {
     struct handle key = {.ssl = REG_1(ctx), .tgid = pid_tgid >> 32};
     struct conn *c = bpf_map_lookup_elem(&conns, &key);
@@ -512,12 +581,19 @@ INLINE int enter(struct pt_regs *ctx, u32 function) {
     return 0;
   }
   if (function == FN_CTRL) {
-    set_name(ctx, pid_tgid);
+    struct handle key = {.ssl = REG_1(ctx), .tgid = pid_tgid >> 32};
+    if ((u32)REG_2(ctx) == SSL_CTRL_SET_TLSEXT_HOSTNAME)
+      set_name(&key, (const void *)REG_4(ctx));
     return 0;
   }
   t = thread_of(pid_tgid);
-  if (t)
-    push_call(ctx, t, function);
+  if (t) {
+    struct call call = {
+        .stack = REG_STACK(ctx), .ssl = REG_1(ctx), .buffer = REG_2(ctx), .size = REG_3(ctx), .function = function};
+    u64 fourth = REG_4(ctx), fifth = REG_5(ctx);
+    call.moved = function == FN_WRITE_EX2 ? fifth : fourth;
+    push_call(t, &call);
+  }
   return 0;
 }
 
@@ -540,6 +616,8 @@ INLINE u64 moved_bytes(struct pt_regs *ctx, struct call *call) {
   u64 n = 0;
   if (call->function == FN_READ || call->function == FN_WRITE)
     return result > 0 ? (u64)(u32)result : 0;
+  if (call->function == FN_RECV || call->function == FN_SEND || call->function == FN_SENDFILE)
+    return (s64)REG_RESULT(ctx) > 0 ? REG_RESULT(ctx) : 0;
   if (result == 1)
     bpf_probe_read_user(&n, sizeof(n), (const void *)call->moved);
   return n;
@@ -549,26 +627,29 @@ INLINE u64 moved_bytes(struct pt_regs *ctx, struct call *call) {
  * and no bytes. */
 INLINE void unmatched_return(struct pt_regs *ctx, u32 function) {
   s32 result = (s32)REG_RESULT(ctx);
-  if (function == FN_SHUTDOWN || result <= 0)
+  u64 bytes = 0;
+  if (function == FN_SHUTDOWN || function == FN_UNCORK || result <= 0)
     return;
-  count_loss(OISP_LOST_STATE, 1, direction_of(function), function == FN_READ || function == FN_WRITE ? result : 0);
+  if (function == FN_READ || function == FN_WRITE || function >= FN_GO_READ)
+    bytes = result;
+  count_loss(OISP_LOST_STATE, 1, direction_of(function), bytes);
 }
 
-INLINE int leave(struct pt_regs *ctx, u32 function) {
+INLINE int leave(struct pt_regs *ctx, u32 function, int shared) {
   u64 pid_tgid = bpf_get_current_pid_tgid();
   struct thread *t = bpf_map_lookup_elem(&threads, &pid_tgid);
   struct call call = {};
   u64 n;
   if (!t || !pop_call(t, REG_STACK(ctx), &call)) {
     u64 start;
-    if (t && t->returned == REG_STACK(ctx))
+    if (shared || (t && t->returned == REG_STACK(ctx)))
       return 0;
     start = process_start((struct task_struct *)bpf_get_current_task());
     if (current_in_scope(pid_tgid >> 32, start))
       unmatched_return(ctx, function);
     return 0;
   }
-  if (call.inner)
+  if (call.inner || call.function == FN_UNCORK)
     return 0;
   if (call.function == FN_SHUTDOWN) {
     struct handle key = {.ssl = call.ssl, .tgid = pid_tgid >> 32};
@@ -583,20 +664,96 @@ INLINE int leave(struct pt_regs *ctx, u32 function) {
   return 0;
 }
 
-/* SSL_new returned: this handle is fresh, so its stream is known from its first byte. */
+/* This handle is fresh, so its stream is known from its first byte. */
+INLINE void make_fresh(u64 ssl, u64 pid_tgid, u64 start, u32 flags) {
+  struct handle key = {.ssl = ssl, .tgid = pid_tgid >> 32};
+  struct conn *c = bpf_map_lookup_elem(&conns, &key);
+  if (c && c->start_time == start && c->offset[0] == 0 && c->offset[1] == 0)
+    return; /* a second probe */
+  if (c)
+    drop_conn(key.ssl, pid_tgid);
+  add_conn(&key, start, flags);
+}
+
+/* SSL_new returned. */
 INLINE int created(struct pt_regs *ctx) {
   u64 pid_tgid = bpf_get_current_pid_tgid();
   u64 start = process_start((struct task_struct *)bpf_get_current_task());
-  struct handle key = {.ssl = REG_RESULT(ctx), .tgid = pid_tgid >> 32};
-  struct conn *c;
-  if (!key.ssl || !current_in_scope(key.tgid, start))
+  if (REG_RESULT(ctx) && current_in_scope(pid_tgid >> 32, start))
+    make_fresh(REG_RESULT(ctx), pid_tgid, start, 0);
+  return 0;
+}
+
+/* ---- Go ---- */
+
+INLINE struct thread *goroutine_of(struct goroutine *key) {
+  struct thread *t = bpf_map_lookup_elem(&goroutines, key);
+  if (!t) {
+    u32 zero = 0;
+    struct thread *empty = bpf_map_lookup_elem(&blank, &zero);
+    if (empty && bpf_map_update_elem(&goroutines, key, empty, BPF_NOEXIST) == 0)
+      count_holder(key->tgid, 0); /* its exit sweeps */
+    t = bpf_map_lookup_elem(&goroutines, key);
+  }
+  return t;
+}
+
+/* A goroutine's stack, which moves when it grows; the descriptor begins with its bounds. */
+struct go_stack {
+  u64 low;
+  u64 high;
+};
+
+INLINE int enter_go(struct pt_regs *ctx, u32 function) {
+  u64 pid_tgid = bpf_get_current_pid_tgid();
+  u64 start = process_start((struct task_struct *)bpf_get_current_task());
+  struct goroutine key = {.g = REG_GO_G(ctx), .tgid = pid_tgid >> 32};
+  struct call call = {.ssl = REG_GO_1(ctx), .buffer = REG_GO_2(ctx), .size = REG_GO_3(ctx), .function = function};
+  struct go_stack stack = {};
+  struct thread *t;
+  if (!current_in_scope(key.tgid, start))
     return 0;
-  c = bpf_map_lookup_elem(&conns, &key);
-  if (c && c->start_time == start && c->offset[0] == 0 && c->offset[1] == 0)
-    return 0; /* a second probe */
-  if (c)
-    drop_conn(key.ssl, pid_tgid);
-  add_conn(&key, start, 0);
+  if (function == FN_GO_CLOSE) {
+    drop_conn(call.ssl, pid_tgid);
+    return 0;
+  }
+  if (function == FN_GO_CLIENT || function == FN_GO_SERVER) {
+    make_fresh(call.ssl, pid_tgid, start, function == FN_GO_SERVER ? OISP_RECORD_SERVER : 0);
+    return 0;
+  }
+  if (bpf_probe_read_user(&stack, sizeof(stack), (const void *)key.g))
+    return 0;
+  call.stack = REG_STACK(ctx) - stack.high;
+  if (call.buffer >= stack.low && call.buffer < stack.high) {
+    call.buffer -= stack.high;
+    call.on_stack = 1;
+  }
+  t = goroutine_of(&key);
+  if (t)
+    push_call(t, &call);
+  return 0;
+}
+
+INLINE int leave_go(struct pt_regs *ctx, u32 function) {
+  u64 pid_tgid = bpf_get_current_pid_tgid();
+  struct goroutine key = {.g = REG_GO_G(ctx), .tgid = pid_tgid >> 32};
+  struct thread *t = bpf_map_lookup_elem(&goroutines, &key);
+  s64 n = (s64)REG_GO_1(ctx);
+  struct go_stack stack = {};
+  struct call call = {};
+  bpf_probe_read_user(&stack, sizeof(stack), (const void *)key.g);
+  if (!t || !pop_call(t, REG_STACK(ctx) - stack.high, &call)) {
+    u64 start = process_start((struct task_struct *)bpf_get_current_task());
+    if (current_in_scope(key.tgid, start))
+      unmatched_return(ctx, function);
+    return 0;
+  }
+  if (call.on_stack)
+    call.buffer += stack.high;
+  if (n > 0 && !call.inner)
+    put_call(t, &call, pid_tgid, n);
+  if (t->depth == 0)
+    bpf_map_delete_elem(&goroutines, &key);
   return 0;
 }
 
@@ -640,6 +797,36 @@ INLINE void bind_socket(u64 ssl, u64 pid_tgid, struct sock *sk) {
 #define RECORD_OVERHEAD_MAX 300
 #define RECORD_HEADER 5
 
+#define GO_FIRST_RECORD 1000 /* Go's first records hold what fits into one packet */
+
+/* Go keeps the running goroutine's descriptor in a register, through system calls too: what it sends or receives inside
+ * Write or Read is the ciphertext of that connection. */
+INLINE void bind_go(u64 pid_tgid, int direction, s64 size, struct sock *sk) {
+#ifdef OISP_MODERN
+  struct goroutine key = {.tgid = pid_tgid >> 32};
+  struct thread *t;
+  struct call *call;
+  long regs;
+  if (!bpf_map_lookup_elem(&holders, &key.tgid))
+    return;
+  regs = bpf_task_pt_regs(bpf_get_current_task_btf());
+  if (bpf_probe_read_kernel(&key.g, sizeof(key.g), (const void *)(regs + GO_G_OFFSET)))
+    return;
+  t = bpf_map_lookup_elem(&goroutines, &key);
+  if (!t || !t->depth)
+    return;
+  call = &t->calls[(t->depth - 1) & (CALL_DEPTH - 1)];
+  if (direction_of(call->function) != direction)
+    return;
+  if (direction == OISP_WRITE) {
+    u64 least = call->size < GO_FIRST_RECORD ? call->size + RECORD_OVERHEAD_MIN : GO_FIRST_RECORD;
+    if (size < least || size > OISP_RECORD_CHUNK + RECORD_OVERHEAD_MAX)
+      return;
+  }
+  bind_socket(call->ssl, pid_tgid, sk);
+#endif
+}
+
 /* A socket has sent: inside SSL_write, or after it when the ciphertext went through memory (then perhaps inside another
  * call, as Node runs callbacks inside SSL_read). The size must be that of the ciphertext: programs send
  * other things too. */
@@ -649,6 +836,8 @@ SEC("raw_tp/sock_send_length") int on_send(struct raw_tracepoint *ctx) {
   s64 sent = (s32)ctx->args[1];
   u64 n, records, ssl;
   struct call *call;
+  if (sent > 0)
+    bind_go(pid_tgid, OISP_WRITE, sent, (struct sock *)ctx->args[0]);
   if (!t || sent <= 0)
     return 0;
   call = &t->calls[(t->depth - 1) & (CALL_DEPTH - 1)];
@@ -675,6 +864,8 @@ SEC("raw_tp/sock_recv_length") int on_receive(struct raw_tracepoint *ctx) {
   u64 pid_tgid = bpf_get_current_pid_tgid();
   struct thread *t = bpf_map_lookup_elem(&threads, &pid_tgid);
   struct call *call;
+  if ((s32)ctx->args[1] >= RECORD_HEADER)
+    bind_go(pid_tgid, OISP_READ, (s32)ctx->args[1], (struct sock *)ctx->args[0]);
   if (!t || !t->depth || (s32)ctx->args[1] != RECORD_HEADER)
     return 0;
   call = &t->calls[(t->depth - 1) & (CALL_DEPTH - 1)];
@@ -690,9 +881,12 @@ SEC("raw_tp/sock_recv_length") int on_receive(struct raw_tracepoint *ctx) {
 SEC("uprobe") int probe_any(struct pt_regs *ctx) {
   u64 cookie = bpf_get_attach_cookie(ctx);
   u32 function = cookie & (COOKIE_RETURN - 1);
-  if (!(cookie & COOKIE_RETURN))
+  int returns = (cookie & COOKIE_RETURN) != 0;
+  if (function >= FN_GO_READ && function <= FN_GO_SERVER)
+    return returns ? leave_go(ctx, function) : enter_go(ctx, function);
+  if (!returns)
     return enter(ctx, function);
-  return function == FN_NEW ? created(ctx) : leave(ctx, function);
+  return function == FN_NEW ? created(ctx) : leave(ctx, function, cookie & COOKIE_SHARED);
 }
 #else
 #define ENTER(number) \
@@ -708,8 +902,23 @@ ENTER(9)
 ENTER(10)
 ENTER(11)
 ENTER(12)
+ENTER(18)
+ENTER(19)
+ENTER(20)
+ENTER(21)
+ENTER(22)
+ENTER(23)
+#define ENTER_GO(number) \
+  SEC("uprobe") int enter_##number(struct pt_regs *ctx) { return enter_go(ctx, number); }
+ENTER_GO(13)
+ENTER_GO(14)
+ENTER_GO(15)
+ENTER_GO(16)
+ENTER_GO(17)
+SEC("uprobe") int leave_go_call(struct pt_regs *ctx) { return leave_go(ctx, 0); }
 SEC("uprobe") int leave_6(struct pt_regs *ctx) { return created(ctx); }
-SEC("uprobe") int leave_call(struct pt_regs *ctx) { return leave(ctx, 0); }
+SEC("uprobe") int leave_call(struct pt_regs *ctx) { return leave(ctx, 0, 0); }
+SEC("uprobe") int leave_shared(struct pt_regs *ctx) { return leave(ctx, 0, 1); }
 #endif
 
 /* ---- processes ---- */
@@ -754,6 +963,15 @@ static long sweep_conn(void *map, struct handle *key, struct conn *c, struct swe
 }
 #endif
 
+#ifdef OISP_MODERN
+static long sweep_goroutine(void *map, struct goroutine *key, struct thread *t, struct sweep *s) {
+  struct goroutine copy = *key;
+  if (copy.tgid == s->pid_tgid >> 32)
+    bpf_map_delete_elem(&goroutines, &copy);
+  return 0;
+}
+#endif
+
 /* The address space is gone (exit, exec): so are its handles. The basic build leaves the walk to the loader. */
 INLINE void end_handles(u64 pid_tgid) {
   u32 tgid = pid_tgid >> 32;
@@ -762,6 +980,7 @@ INLINE void end_handles(u64 pid_tgid) {
   if (!bpf_map_lookup_elem(&holders, &tgid))
     return;
   bpf_for_each_map_elem(&conns, sweep_conn, &s, 0);
+  bpf_for_each_map_elem(&goroutines, sweep_goroutine, &s, 0);
 #endif
   bpf_map_delete_elem(&holders, &tgid);
 }

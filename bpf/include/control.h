@@ -22,10 +22,22 @@ enum function {
   FN_SHUTDOWN = 9,  /* int SSL_shutdown(ssl): 1 when both sides have said goodbye */
   FN_UP_REF = 10,   /* int SSL_up_ref(ssl): the next SSL_free does not free */
   FN_ACCEPT = 11,   /* SSL_accept(ssl), SSL_set_accept_state(ssl): this side is the server */
-  FN_CTRL = 12      /* long SSL_ctrl(ssl, command, long, void *): one command sets the server's name */
+  FN_CTRL = 12,     /* long SSL_ctrl(ssl, command, long, void *): one command sets the server's name */
+  FN_GO_READ = 13,  /* func (c *Conn) Read(b []byte) (int, error), of Go's crypto/tls */
+  FN_GO_WRITE = 14, /* func (c *Conn) Write(b []byte) (int, error) */
+  FN_GO_CLOSE = 15, /* func (c *Conn) Close() error */
+  FN_GO_CLIENT = 16, /* func (c *Conn) clientHandshake(ctx): once per connection, before its first byte */
+  FN_GO_SERVER = 17, /* func (c *Conn) serverHandshake(ctx) */
+  FN_RECV = 18,      /* ssize_t f(handle, buffer, size): GnuTLS */
+  FN_SEND = 19,
+  FN_HANDSHAKE = 20, /* int f(handle): a handle that nobody knew is fresh */
+  FN_SENDFILE = 21, /* ssize_t SSL_sendfile(ssl, fd, offset, size, flags): bytes that no user buffer ever holds */
+  FN_SERVER_NAME = 22, /* int gnutls_server_name_set(session, type, name, size) */
+  FN_UNCORK = 23 /* gnutls_record_uncork(session, wait): sends again, to the wire, what was written before */
 };
 
 #define COOKIE_RETURN 256 /* set in the cookie of a RET; the rest is the function */
+#define COOKIE_SHARED 512 /* a RET where others return too: of a function that the probed one ends in */
 
 enum scope_mode { SCOPE_TREE = 1, SCOPE_CGROUP = 2, SCOPE_UID = 3, SCOPE_ALL = 4 };
 
@@ -60,6 +72,19 @@ struct handle {
   u64 ssl;
   u32 tgid;
   u32 zero;
+};
+
+/* The worker's verdicts: slot by connection, value id << 2 | level. A foreign id in the slot is no verdict: a collision
+ * costs only what could have been spared. The worker has the table mapped and stores whole values. */
+#define VERDICT_SLOTS 65536
+#define VERDICT_HEAD 1    /* the first KiB of each call */
+#define VERDICT_NOTHING 2 /* no byte of it */
+#define VERDICT_HEAD_BYTES 1024
+#define VERDICT_LEVELS 3
+
+struct spared {
+  u64 calls;
+  u64 bytes[2];
 };
 
 #define CONN_OPENED 1 /* OPEN was put into the ring */
@@ -98,7 +123,7 @@ struct name {
 #define CALL_DEPTH 4 /* nested TLS calls of one thread: a callback inside a read that writes, and two to spare */
 
 struct call {
-  u64 stack; /* stack pointer at entry: what names the call */
+  u64 stack; /* stack pointer at entry: what names the call. Go moves stacks: its distance from their upper end */
   u64 ssl;
   u64 buffer;
   u64 size;
@@ -106,6 +131,14 @@ struct call {
   u64 entered;
   u32 function;
   u32 inner; /* a wrapper's call of the other function for the same bytes */
+  u64 on_stack; /* Go: the buffer lies on the stack itself, `buffer` is its distance from the upper end */
+};
+
+/* A goroutine, by the address of its descriptor; it may return on another thread than it called on. */
+struct goroutine {
+  u64 g;
+  u32 tgid;
+  u32 zero;
 };
 
 /* What the records of one call have in common; the first chunk's offset and sequence. */

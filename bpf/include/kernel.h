@@ -26,6 +26,8 @@ typedef long long s64;
 #define BPF_MAP_TYPE_ARRAY 2
 #define BPF_MAP_TYPE_RINGBUF 27
 #define BPF_NOEXIST 1
+#define BPF_F_NO_PREALLOC 1
+#define BPF_F_MMAPABLE 1024
 #define BPF_RB_NO_WAKEUP 1
 #define BPF_RB_FORCE_WAKEUP 2
 #define BPF_RB_AVAIL_DATA 0
@@ -49,6 +51,8 @@ static void (*bpf_ringbuf_submit)(void *record, u64 flags) = (void *)132;
 static u64 (*bpf_ringbuf_query)(void *ring, u64 what) = (void *)134;
 #ifdef OISP_MODERN
 static long (*bpf_for_each_map_elem)(void *map, void *callback, void *context, u64 flags) = (void *)164;
+static struct task_struct *(*bpf_get_current_task_btf)(void) = (void *)158;
+static long (*bpf_task_pt_regs)(struct task_struct *task) = (void *)175;
 static u64 (*bpf_get_attach_cookie)(void *context) = (void *)174;
 static long (*bpf_loop)(u32 rounds, void *callback, void *context, u64 flags) = (void *)181;
 #endif
@@ -114,6 +118,12 @@ struct pt_regs {
 #define REG_4(c) ((u64)((volatile struct pt_regs *)(c))->cx)
 #define REG_5(c) ((u64)((volatile struct pt_regs *)(c))->r8)
 #define REG_RESULT(c) ((u64)((volatile struct pt_regs *)(c))->ax)
+/* Go's own convention (ABIInternal). */
+#define REG_GO_1(c) ((u64)((volatile struct pt_regs *)(c))->ax)
+#define REG_GO_2(c) ((u64)((volatile struct pt_regs *)(c))->bx)
+#define REG_GO_3(c) ((u64)((volatile struct pt_regs *)(c))->cx)
+#define REG_GO_G(c) ((u64)((volatile struct pt_regs *)(c))->r14)
+#define GO_G_OFFSET __builtin_offsetof(struct pt_regs, r14)
 #define REG_STACK(c) ((u64)((volatile struct pt_regs *)(c))->sp)
 #elif defined(OISP_AARCH64)
 struct pt_regs {
@@ -125,6 +135,11 @@ struct pt_regs {
 #define REG_4(c) ((u64)((volatile struct pt_regs *)(c))->regs[3])
 #define REG_5(c) ((u64)((volatile struct pt_regs *)(c))->regs[4])
 #define REG_RESULT(c) ((u64)((volatile struct pt_regs *)(c))->regs[0])
+#define REG_GO_1(c) REG_1(c)
+#define REG_GO_2(c) REG_2(c)
+#define REG_GO_3(c) REG_3(c)
+#define REG_GO_G(c) ((u64)((volatile struct pt_regs *)(c))->regs[28])
+#define GO_G_OFFSET (28 * sizeof(unsigned long))
 #define REG_STACK(c) ((u64)((volatile struct pt_regs *)(c))->sp)
 #else
 #error "no register file for this architecture"

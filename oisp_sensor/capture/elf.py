@@ -26,9 +26,10 @@ _MAX_SYMBOLS = 8 << 20
 _MAX_TEXT = 4096  # a path or name inside the file
 _MAX_NOTES = 1 << 20
 _MAX_NEEDED = 512
+_MAX_NAMES = 1 << 20  # of sections, all together
 
-_SHT_SYMTAB, _SHT_DYNSYM = 2, 11
-_PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_NOTE = 1, 2, 3, 4
+_SHT_SYMTAB, _SHT_NOBITS, _SHT_DYNSYM = 2, 8, 11
+_PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_NOTE, _PT_GNU_EH_FRAME = 1, 2, 3, 4, 0x6474E550
 _DT_NEEDED, _DT_STRTAB, _DT_RPATH, _DT_STRSZ, _DT_RUNPATH = 1, 5, 15, 10, 29
 _STT_FUNC, _STT_GNU_IFUNC = 2, 10
 
@@ -47,6 +48,13 @@ class Segment:
     address: int
     size: int
     executable: bool
+
+
+@dataclass(frozen=True)
+class Section:
+    offset: int
+    address: int
+    size: int
 
 
 @dataclass(frozen=True)
@@ -74,6 +82,8 @@ class Elf:
         if not 64 <= info.st_size <= _MAX_FILE:
             raise ElfError("no ELF file of a readable size")
         self.size = info.st_size
+        self._named: dict[bytes, Section] | None = None
+        self._frames: tuple[np.ndarray, np.ndarray] | None = None
         self._map = mmap.mmap(fd, self.size, access=mmap.ACCESS_READ)
         try:
             self._header()
@@ -132,7 +142,7 @@ class Elf:
                 return address - s.address + s.offset
         return None
 
-    def _data_offset(self, address: int) -> int | None:
+    def data_offset(self, address: int) -> int | None:
         for s in self.segments:
             if s.address <= address < s.address + s.size:
                 return address - s.address + s.offset
@@ -184,13 +194,89 @@ class Elf:
             at = self._map.find(name + b"\0", at + 1, end)
         return places
 
-    def has_section(self, name: bytes) -> bool:
+    def section(self, name: bytes) -> Section | None:
+        """The first section of this name, if its bytes are in the file."""
+        if self._named is None:
+            self._named = self._read_named()
+        return self._named.get(name)
+
+    def _read_named(self) -> dict[bytes, Section]:
         sections = self._sections()
         index = struct.unpack_from("<H", self.bytes_at(62, 2))[0]
         if index >= len(sections):
-            return False
-        names = sections[index][4]
-        return any(self._map[names + s[0] : names + s[0] + len(name) + 1] == name + b"\0" for s in sections)
+            return {}
+        start, size = sections[index][4], sections[index][5]
+        names = self.bytes_at(start, min(size, _MAX_NAMES))
+        found: dict[bytes, Section] = {}
+        for s in sections:
+            if s[1] != _SHT_NOBITS and s[4] + s[5] <= self.size and s[0] < len(names):
+                end = names.find(b"\0", s[0])
+                found.setdefault(names[s[0] : end if end >= 0 else len(names)], Section(s[4], s[3], s[5]))
+        return found
+
+    def has_section(self, name: bytes) -> bool:
+        return self.section(name) is not None
+
+    def frame_at(self, address: int) -> tuple[int, int] | None:
+        """(start, end) of the function around an address, as .eh_frame has it: there in stripped files too."""
+        if self._frames is None:
+            self._frames = self._read_frames()
+        starts, records = self._frames
+        row = int(np.searchsorted(starts, address, "right")) - 1
+        if row < 0:
+            return None
+        place = self.data_offset(int(records[row]))
+        if place is None:
+            return None
+        return self._frame(place, int(starts[row]), address)
+
+    def _read_frames(self) -> tuple[np.ndarray, np.ndarray]:
+        """Sorted starts and the addresses of their records, out of .eh_frame_hdr."""
+        none = np.zeros(0, np.int64)
+        for kind, segment in self._program_headers():
+            if kind == _PT_GNU_EH_FRAME and segment.size >= 12:
+                head = self.bytes_at(segment.offset, 12)
+                count = struct.unpack_from("<I", head, 8)[0]
+                if head[:4] != b"\x01\x1b\x03\x3b" or count > _MAX_SYMBOLS or 12 + 8 * count > segment.size:
+                    break
+                table = np.frombuffer(self.bytes_at(segment.offset + 12, 8 * count), "<i4").reshape(-1, 2)
+                return table[:, 0] + np.int64(segment.address), table[:, 1] + np.int64(segment.address)
+        return none, none
+
+    def _frame(self, place: int, start: int, address: int) -> tuple[int, int] | None:
+        """Of one frame description with 4-byte addresses relative to their place (DW_EH_PE_pcrel | sdata4)."""
+        size, back, _, length = struct.unpack("<IIiI", self.bytes_at(place, 16))
+        if not 12 <= size < 1 << 20 or not 0 < back <= place + 4:
+            return None
+        common = self.bytes_at(place + 4 - back, 9)
+        # Version 1 and an augmentation that ends with R: the encoding; compilers write zR, zPLR and zRS.
+        if common[4:8] != b"\0\0\0\0" or common[8] != 1 or b"R" not in self.bytes_at(place + 13 - back, 8):
+            return None
+        return (start, start + length) if start <= address < start + length else None
+
+    def plt_name(self, address: int) -> str | None:
+        """None when no stub of the PLT is there, else the name of the function that it jumps to ("" when unknown)."""
+        for section in (b".plt", b".plt.sec", b".plt.got"):
+            found = self.section(section)
+            if found is not None and found.address <= address < found.address + found.size:
+                return self._stub_name(address)
+        return None
+
+    def _stub_name(self, address: int) -> str:
+        """x86: [endbr64] [bnd] jmp *slot(%rip); the slot's relocation names the symbol."""
+        place = self.data_offset(address)
+        code = self.bytes_at(place, 16) if place is not None else b""
+        at = code.find(b"\xff\x25")
+        relocations, symbols, names = (self.section(n) for n in (b".rela.plt", b".dynsym", b".dynstr"))
+        if not 0 <= at <= 5 or relocations is None or symbols is None or names is None:
+            return ""
+        slot = address + at + 6 + int(struct.unpack_from("<i", code, at + 2)[0])
+        table = self.bytes_at(relocations.offset, relocations.size // 24 * 24)
+        for where, info, _ in struct.iter_unpack("<QQq", table):
+            if where == slot and (info >> 32) * 24 + 24 <= symbols.size:
+                (name,) = struct.unpack("<I", self.bytes_at(symbols.offset + (info >> 32) * 24, 4))
+                return _text(self.bytes_at(names.offset, names.size), name)
+        return ""
 
     def build_id(self) -> str:
         """Hex build id, empty where the file has none."""
@@ -221,7 +307,7 @@ class Elf:
                 table = self.bytes_at(segment.offset, segment.size // 16 * 16)
                 entries = list(struct.iter_unpack("<QQ", table))
         values = dict(entries)
-        at = self._data_offset(values.get(_DT_STRTAB, 0)) if values.get(_DT_STRTAB) else None
+        at = self.data_offset(values.get(_DT_STRTAB, 0)) if values.get(_DT_STRTAB) else None
         if at is None:
             return Dynamic()
         strings = self.bytes_at(at, min(values.get(_DT_STRSZ, 0), self.size - at))

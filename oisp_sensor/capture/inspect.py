@@ -19,7 +19,6 @@ from oisp_sensor.capture.targets import Target, examine, executable_mappings, op
 
 # Functions by which a TLS stack that is not captured gives itself away.
 _OTHER_STACKS = {
-    "gnutls_record_send": "GnuTLS",
     "PR_Write": "NSS",
     "wolfSSL_write": "wolfSSL",
     "mbedtls_ssl_write": "Mbed TLS",
@@ -28,7 +27,6 @@ _OTHER_STACKS = {
 }
 _QUIC = {"lsquic_engine_new": "QUIC", "quiche_connect": "QUIC", "ngtcp2_conn_client_new_versioned": "QUIC"}
 _NAMES = frozenset(_OTHER_STACKS) | frozenset(_QUIC)
-_GO_SECTION = b".go.buildinfo"
 
 
 @dataclass
@@ -113,8 +111,6 @@ def _look(path: str, fd: int) -> Finding | None:
         with elf.Elf(fd) as file:
             names = file.functions(_NAMES)
             unseen = {(_OTHER_STACKS | _QUIC)[name] for name in names}
-            if file.has_section(_GO_SECTION):
-                unseen.add("Go crypto/tls")
     except elf.ElfError as error:
         return Finding(path, error=str(error))
     target = examine(fd, path)

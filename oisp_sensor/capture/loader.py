@@ -73,7 +73,8 @@ class Programs:
         if self.cookies:
             names = ["probe_any"]
         else:
-            names = ["leave_call", "leave_6", *(f"enter_{p.number}" for p in program.PROBES.values() if p.entry)]
+            names = ["leave_call", "leave_shared", "leave_6", "leave_go_call"]
+            names += [f"enter_{p.number}" for p in program.PROBES.values() if p.entry]
         found = {name: self._object.program_fd(name) for name in names}
         return {name: fd for name, fd in found.items() if fd is not None}
 

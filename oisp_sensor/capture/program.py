@@ -16,39 +16,65 @@ LOSS_CONTROL = 0
 LOSS_CAUSES = {1: "ring_full", 2: "fault", 3: "state", 4: "too_large"}
 LOSS = struct.Struct("<QQQ")
 
+VERDICT_SLOTS = 65536
+VERDICT_LEVELS = {"head": 1, "nothing": 2}
+SPARED = struct.Struct("<QQQ")
+
 HANDLE = struct.Struct("<QII")
 CONN_SIZE = 128
 MEMBER = struct.Struct("<Q")
 
 
 COOKIE_RETURN = 256
+COOKIE_SHARED = 512
 
 
 @dataclass(frozen=True)
 class Probe:
-    """One function that may be probed: its number, and at which ends."""
+    """One function that may be probed: its number and what control.h calls it, and at which ends."""
 
     number: int
+    label: str
     entry: bool
     exits: bool
+    mover: bool = False  # it moves plaintext: a file without any is no target
 
 
-PROBES = {
-    "SSL_read": Probe(1, True, True),
-    "SSL_write": Probe(2, True, True),
-    "SSL_read_ex": Probe(3, True, True),
-    "SSL_write_ex": Probe(4, True, True),
-    "SSL_write_ex2": Probe(5, True, True),
-    "SSL_new": Probe(6, False, True),
-    "SSL_free": Probe(7, True, False),
-    "SSL_clear": Probe(8, True, False),
-    "SSL_shutdown": Probe(9, True, True),
-    "SSL_up_ref": Probe(10, True, False),
-    "SSL_accept": Probe(11, True, False),
-    "SSL_set_accept_state": Probe(11, True, False),
-    "SSL_ctrl": Probe(12, True, False),
+OPENSSL = {
+    "SSL_read": Probe(1, "READ", True, True, True),
+    "SSL_write": Probe(2, "WRITE", True, True, True),
+    "SSL_read_ex": Probe(3, "READ_EX", True, True, True),
+    "SSL_write_ex": Probe(4, "WRITE_EX", True, True, True),
+    "SSL_write_ex2": Probe(5, "WRITE_EX2", True, True, True),
+    "SSL_new": Probe(6, "NEW", False, True),
+    "SSL_free": Probe(7, "FREE", True, False),
+    "SSL_clear": Probe(8, "CLEAR", True, False),
+    "SSL_shutdown": Probe(9, "SHUTDOWN", True, True),
+    "SSL_up_ref": Probe(10, "UP_REF", True, False),
+    "SSL_accept": Probe(11, "ACCEPT", True, False),
+    "SSL_set_accept_state": Probe(11, "ACCEPT", True, False),
+    "SSL_ctrl": Probe(12, "CTRL", True, False),
+    "SSL_sendfile": Probe(21, "SENDFILE", True, True),
 }
-MOVERS = frozenset({"SSL_read", "SSL_write", "SSL_read_ex", "SSL_write_ex", "SSL_write_ex2"})
+GO = {
+    "crypto/tls.(*Conn).Read": Probe(13, "GO_READ", True, True, True),
+    "crypto/tls.(*Conn).Write": Probe(14, "GO_WRITE", True, True, True),
+    "crypto/tls.(*Conn).Close": Probe(15, "GO_CLOSE", True, False),
+    "crypto/tls.(*Conn).clientHandshake": Probe(16, "GO_CLIENT", True, False),
+    "crypto/tls.(*Conn).serverHandshake": Probe(17, "GO_SERVER", True, False),
+}
+GNUTLS = {
+    "gnutls_record_recv": Probe(18, "RECV", True, True, True),
+    "gnutls_record_send": Probe(19, "SEND", True, True, True),
+    "gnutls_record_send2": Probe(19, "SEND", True, True, True),
+    "gnutls_record_uncork": Probe(23, "UNCORK", True, True),
+    "gnutls_handshake": Probe(20, "HANDSHAKE", True, False),
+    "gnutls_deinit": Probe(7, "FREE", True, False),
+    "gnutls_server_name_set": Probe(22, "SERVER_NAME", True, False),
+}
+PROBES = OPENSSL | GO | GNUTLS
+MOVERS = frozenset(name for name, probe in PROBES.items() if probe.mover)
+GO_NUMBERS = frozenset(probe.number for probe in GO.values())
 
 
 @dataclass

@@ -17,11 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from oisp_sensor.capture import elf, functions, kernel
-from oisp_sensor.capture.program import COOKIE_RETURN, MOVERS, PROBES
+from oisp_sensor.capture import elf, functions, golang, kernel
+from oisp_sensor.capture.program import COOKIE_RETURN, COOKIE_SHARED, GNUTLS, GO, GO_NUMBERS, MOVERS, OPENSSL, PROBES
 
-_NAMES = frozenset(PROBES)
-_SIGN = frozenset({"SSL_read"})
+_SIGNS = frozenset({"SSL_read", "gnutls_record_recv"})
 _CLOSERS = 16
 
 
@@ -44,10 +43,14 @@ class Plan:
 
     entries: list[tuple[int, int]] = field(default_factory=list)
     exits: list[tuple[int, int]] = field(default_factory=list)
+    shared: list[tuple[int, int]] = field(default_factory=list)  # exits where others return too
 
     def places(self) -> list[tuple[int, int]]:
-        """(offset, cookie), returns first: an entry without its return would be a call that never ends."""
-        return [(at, number | COOKIE_RETURN) for at, number in self.exits] + self.entries
+        """(offset, cookie), returns first: an entry without its return would be a call that never ends. Two functions
+        may end in the same third one: its RET is probed once."""
+        found = {at: number | COOKIE_RETURN | COOKIE_SHARED for at, number in self.shared}
+        found |= {at: number | COOKIE_RETURN for at, number in self.exits}
+        return list(found.items()) + self.entries
 
 
 @dataclass
@@ -58,8 +61,10 @@ class Target:
     device: int
     inode: int
     build_id: str = ""
+    runtime: str = ""  # of a Go executable: the version of Go
     functions: tuple[str, ...] = ()
     refused: dict[str, str] = field(default_factory=dict)
+    through: dict[str, str] = field(default_factory=dict)  # functions that end in another one, where they are seen
     error: str = ""
     late: int = 0  # processes that had it mapped before their probes were there
     missed: int = 0  # processes that had it mapped and were gone before they had probes
@@ -149,31 +154,54 @@ def _open_below_root(mapping: Mapping) -> int | None:
 
 
 def examine(fd: int, path: str) -> Target | None:
-    """What could be probed in an opened file (borrowed); None when it exports nothing that we know."""
+    """What could be probed in an opened file (borrowed); None when it has nothing that we know."""
     info = os.fstat(fd)
     target = Target(path, info.st_dev, info.st_ino)
     try:
         with elf.Elf(fd) as file:
-            # Every stack that we know has this one; nearly every file has not, and is done with at one look.
-            if not file.functions(_SIGN):
+            found = _known_functions(file, target)
+            if not found and not target.refused:
                 return None
-            found = file.functions(_NAMES)
             target.build_id = file.build_id()
             for _, function in sorted(found.items()):
                 _plan_function(file, function, target)
+            for name, through in target.through.items():
+                if through not in target.functions:
+                    target.refused[name] = f"it leaves by a jump to {through}, which is not probed"
     except elf.ElfError as error:
         target.error = str(error)
     return target
+
+
+def _known_functions(file: elf.Elf, target: Target) -> dict[str, elf.Function]:
+    """Every stack that we know has one function by which it is told; nearly every file has none, and is done with at
+    one look. A file may carry more than one stack."""
+    signs = file.functions(_SIGNS)
+    found: dict[str, elf.Function] = {}
+    for stack in (OPENSSL, GNUTLS):
+        if any(name in stack for name in signs):
+            found |= file.functions(frozenset(stack))
+    if golang.is_go(file):
+        program = golang.read(file, frozenset(GO))
+        target.runtime = program.version
+        found |= program.functions
+        if program.refused:
+            target.refused["Go"] = program.refused
+    return found
 
 
 def _plan_function(file: elf.Elf, function: elf.Function, target: Target) -> None:
     probe = PROBES[function.name]
     if probe.exits:
         exits = functions.find_exits(file, function)
+        if exits.through in PROBES:
+            target.through[function.name] = exits.through  # what it does is seen there
+            return
         if exits.refused:
             target.refused[function.name] = exits.refused
             return
         target.plan.exits += [(offset, probe.number) for offset in exits.offsets]
+        target.plan.shared += [(offset, probe.number) for offset in exits.shared]
     if probe.entry:
         target.plan.entries.append((function.offset, probe.number))
     target.functions += (function.name,)
@@ -184,6 +212,10 @@ def _basic_program(cookie: int) -> str:
     number = cookie & (COOKIE_RETURN - 1)
     if not cookie & COOKIE_RETURN:
         return f"enter_{number}"
+    if number in GO_NUMBERS:
+        return "leave_go_call"
+    if cookie & COOKIE_SHARED:
+        return "leave_shared"
     return "leave_6" if number == PROBES["SSL_new"].number else "leave_call"
 
 

@@ -70,10 +70,12 @@ def constants(text: str) -> dict[str, int]:
 def test_the_loader_has_the_numbers_of_the_programs(repo_root):
     header = constants((repo_root / "bpf/include/control.h").read_text())
     functions = {name: value for name, value in header.items() if name.startswith("FN_")}
-    ours = {f"FN_{name.removeprefix('SSL_').upper()}": p.number for name, p in program.PROBES.items()}
-    del ours["FN_SET_ACCEPT_STATE"]  # the same number as SSL_accept
+    ours = {f"FN_{p.label}": p.number for p in program.PROBES.values()}
     assert functions == ours
     assert header["COOKIE_RETURN"] == program.COOKIE_RETURN
+    assert header["COOKIE_SHARED"] == program.COOKIE_SHARED
+    assert header["VERDICT_SLOTS"] == program.VERDICT_SLOTS
+    assert {name: header[f"VERDICT_{name.upper()}"] for name in program.VERDICT_LEVELS} == program.VERDICT_LEVELS
     scopes = {name: getattr(program, name) for name in ("SCOPE_TREE", "SCOPE_CGROUP", "SCOPE_UID", "SCOPE_ALL")}
     assert {name: value for name, value in header.items() if name.startswith("SCOPE_")} == scopes
     assert header["LOSS_CONTROL"] == program.LOSS_CONTROL
@@ -95,7 +97,13 @@ def test_the_programs_that_the_loader_asks_for_are_there(arch, variant):
     if variant == "modern":
         wanted += ["probe_any"]
     else:
-        wanted += ["leave_call", "leave_6", *(f"enter_{p.number}" for p in program.PROBES.values() if p.entry)]
+        wanted += [
+            "leave_call",
+            "leave_shared",
+            "leave_6",
+            "leave_go_call",
+            *(f"enter_{p.number}" for p in program.PROBES.values() if p.entry),
+        ]
     for name in wanted:
         assert elf.object_symbol(image, name)[1] > 0
 

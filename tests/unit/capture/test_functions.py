@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 
 import capstone
 import pytest
@@ -11,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from oisp_sensor.capture import elf
-from oisp_sensor.capture.functions import exits_of, find_exits
+from oisp_sensor.capture.functions import Exits, exits_of, find_exits
 from oisp_sensor.capture.program import MOVERS
 
 X86, ARM = elf.EM_X86_64, elf.EM_AARCH64
@@ -60,6 +62,137 @@ def test_vectors(name, machine, code, exits, reason):
     assert [at - BASE for at in found] == exits
     assert reason in refused
     assert bool(refused) == (not exits)
+
+
+# What a linked file says beyond a function's own bytes: a callee's bounds, a table's entries, the name behind a stub.
+ASSEMBLY = """
+.macro function name
+.globl \\name
+.type \\name, @function
+\\name: .cfi_startproc
+.endm
+.macro done name
+.cfi_endproc
+.size \\name, .-\\name
+.endm
+.text
+function hidden_callee
+  test %edi, %edi
+  jz 1f
+  xor %eax, %eax
+  ret
+1: mov $1, %eax
+  ret
+done hidden_callee
+.local hidden_callee
+function tail
+  test %esi, %esi
+  jz 1f
+  jmp hidden_callee
+1: ret
+done tail
+function only_tail
+  jmp hidden_callee
+done only_tail
+function into_the_middle
+  jmp hidden_callee + 1
+done into_the_middle
+function stub
+  jmp abort@plt
+done stub
+function table
+  cmp $2, %edi
+  ja 9f
+  mov %edi, %eax
+  lea entries(%rip), %rdx
+  movslq (%rdx,%rax,4), %rax
+  add %rdx, %rax
+  jmp *%rax
+one: ret
+two: xor %eax, %eax
+three: ret
+9: ret
+done table
+function table_that_leads_elsewhere
+  cmp $3, %edi
+  ja 9f
+  mov %edi, %eax
+  lea entries(%rip), %rdx
+  movslq (%rdx,%rax,4), %rax
+  add %rdx, %rax
+  jmp *%rax
+9: ret
+done table_that_leads_elsewhere
+function table_without_a_bound
+  mov %edi, %eax
+  lea entries(%rip), %rdx
+  movslq (%rdx,%rax,4), %rax
+  add %rdx, %rax
+  jmp *%rax
+  ret
+done table_without_a_bound
+function data_in_text
+  jmp 1f
+  .byte 0x48, 0xb8
+1: mov $0xc3, %eax
+  ret
+done data_in_text
+function cold
+  test %edi, %edi
+  jz cold_part
+2: ret
+done cold
+.globl cold_part
+cold_part: .cfi_startproc
+  call abort@plt
+  jmp 2b
+  .cfi_endproc
+.section .rodata
+entries: .long one - entries, two - entries, three - entries, 0
+"""
+
+
+@pytest.fixture(scope="module")
+def linked(tmp_path_factory) -> dict[str, Exits]:
+    if os.uname().machine != "x86_64" or shutil.which("gcc") is None:
+        pytest.skip("assembled for x86-64 with gcc")
+    folder = tmp_path_factory.mktemp("linked")
+    (folder / "code.s").write_text(ASSEMBLY)
+    out = folder / "code.so"
+    subprocess.run(["gcc", "-shared", "-o", str(out), str(folder / "code.s")], check=True)
+    names = frozenset(line.split()[1] for line in ASSEMBLY.splitlines() if line.startswith("function "))
+    fd = os.open(out, os.O_RDONLY)
+    with elf.Elf(fd) as file:
+        found = {}
+        for name, function in file.functions(names).items():
+            exits = find_exits(file, function)
+            at = [file.bytes_at(offset, 1) for offset in (*exits.offsets, *exits.shared)]
+            assert set(at) <= {b"\xc3"}
+            found[name] = exits
+    os.close(fd)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "own", "shared", "reason"),
+    [
+        ("tail", 1, 2, ""),
+        ("only_tail", 0, 2, ""),
+        ("into_the_middle", 0, 0, "disagree"),
+        ("stub", 0, 0, "leaves by a jump to abort"),
+        ("table", 3, 0, ""),
+        ("table_that_leads_elsewhere", 0, 0, "a table that leads elsewhere"),
+        ("table_without_a_bound", 0, 0, "indirect jump"),
+        ("data_in_text", 0, 0, "disagree"),
+        ("cold", 1, 0, ""),
+    ],
+)
+def test_what_a_file_tells_beyond_a_functions_bytes(linked, name, own, shared, reason):
+    exits = linked[name]
+    assert (len(exits.offsets), len(exits.shared)) == (own, shared)
+    assert reason in exits.refused
+    assert bool(exits.refused) == bool(reason)
+    assert exits.through == ("abort" if name == "stub" else "")
 
 
 @given(st.binary(min_size=1, max_size=64), st.sampled_from([X86, ARM]))

@@ -62,12 +62,12 @@ def test_a_command_that_may_load_tls_later(private_libssl):
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
 def test_another_stack_is_named(tmp_path):
     source = tmp_path / "tls.c"
-    source.write_text("long gnutls_record_send(void *s, void *b, long n) { return n; }")
+    source.write_text("long wolfSSL_write(void *s, void *b, long n) { return n; }")
     library = tmp_path / "libother.so"
     subprocess.run(["gcc", "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
     found = inspect_file(str(library))
     assert not found.captured
-    assert [f.unseen for f in found.findings] == [["GnuTLS"]]
+    assert [f.unseen for f in found.findings] == [["wolfSSL"]]
 
 
 @pytest.mark.skipif(shutil.which("gcc") is None, reason="gcc is not installed")
