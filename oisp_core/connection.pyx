@@ -1043,6 +1043,7 @@ cdef void take_data(engine_core* e, const oisp_record_data* r) noexcept nogil:
     if c == NULL:
         return
     set_origin(c, r.head.flags)
+    c.origin.process = r.start_time ^ (<uint64_t> r.pid << 32)
     e.current = c
     take_piece(e, c, r.direction, ts, <const uint8_t*> r + r.header_size, r.captured, r.offset)
     e.current = NULL

@@ -5,7 +5,6 @@ Calls are remembered for their results, which come in a later request (or in the
 that were told are not told again, though every later history repeats them.
 """
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
-from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 
 from oisp_core.decode.decoder cimport dialect_source, oisp_dialects
@@ -14,13 +13,15 @@ from oisp_core.encode.writer cimport (
     encode_tool_result, writer_ulid,
 )
 from oisp_core.facts cimport latency, set_confidence, set_facts, written
+from oisp_core.links cimport links_put
 from oisp_core.reasons cimport (
     MISSING_CONTENT, MISSING_MODEL, MISSING_PARENT, MISSING_RESPONSE, OISP_COMPLETENESS_PARTIAL, REASON_BY_ORDER,
 )
 from oisp_core.turn cimport (
-    OISP_TURN_ORPHAN, OISP_TURN_REQUEST_EMITTED, OISP_TURN_RESPONSE_HEAD, oisp_hash, oisp_link, oisp_links,
-    oisp_shared, oisp_table_free, oisp_table_get, oisp_table_put, oisp_table_remove, oisp_turn,
+    OISP_TURN_ORPHAN, OISP_TURN_REQUEST_EMITTED, OISP_TURN_RESPONSE_HEAD, oisp_hash, oisp_link, oisp_shared,
+    oisp_table_get, oisp_turn,
 )
+from oisp_core.threads cimport thread_of_request, thread_of_response
 from oisp_core.types cimport (
     OISP_ABSENT, OISP_KIND_EMBEDDING, OISP_KIND_MCP, OISP_KIND_RAG, OISP_X_STREAMED, oisp_call, oisp_confidence,
     oisp_exchange, oisp_facts, oisp_slice, oisp_text, oisp_text_data, oisp_tool_answer, oisp_ulid, oisp_wipe,
@@ -29,38 +30,6 @@ from oisp_core.types cimport (
 cdef enum:
     MCP_SERVER = 6        # salts of names that outlive their exchange
     MCP_CLIENT = 7
-
-
-cdef int links_init(oisp_links* l, uint32_t size) noexcept nogil:
-    memset(l, 0, sizeof(oisp_links))
-    l.ring = <oisp_link*> calloc(size, sizeof(oisp_link))
-    l.size = size
-    return l.ring != NULL
-
-
-cdef void links_free(oisp_links* l) noexcept nogil:
-    oisp_table_free(&l.map)
-    if l.ring != NULL:
-        oisp_wipe(l.ring, l.size * sizeof(oisp_link))
-    free(l.ring)
-    l.ring = NULL
-
-
-cdef oisp_link* links_put(oisp_links* l, uint64_t key) noexcept nogil:
-    """The link of that key, new or overwritten; the oldest one makes room. NULL without memory."""
-    cdef oisp_link* link = <oisp_link*> oisp_table_get(&l.map, key)
-    if link != NULL:
-        return link
-    link = &l.ring[l.next]
-    l.next = l.next + 1 if l.next + 1 < l.size else 0
-    if link.used:
-        oisp_table_remove(&l.map, link.key)
-    memset(link, 0, sizeof(oisp_link))
-    if not oisp_table_put(&l.map, key, link):
-        return NULL
-    link.key = key
-    link.used = 1
-    return link
 
 
 # --- tool calls and their results ---
@@ -309,6 +278,8 @@ cdef void emit_request(oisp_shared* s, oisp_turn* t) noexcept nogil:
         return
     t.flags |= OISP_TURN_REQUEST_EMITTED
     writer_ulid(&s.writer, t.request_first, &t.request_event)
+    if t.verdict.kind != OISP_KIND_MCP and t.verdict.kind != OISP_KIND_RAG:
+        thread_of_request(s, t)
     set_facts(s, t, &t.asked, &f, t.request_first)
     f.confidence.missing &= ~MISSING_RESPONSE
     if t.verdict.kind == OISP_KIND_MCP:
@@ -371,4 +342,5 @@ cdef void emit_answer(oisp_shared* s, oisp_turn* t) noexcept nogil:
     elif t.verdict.kind == OISP_KIND_RAG:
         emit_retrieve(s, t)
     else:
+        thread_of_response(s, t)
         emit_response(s, t)

@@ -3,7 +3,7 @@
 
 What it is not: a judge of what the messages hold; what they lack is noted by whoever reads them.
 """
-from libc.stdint cimport int64_t, uint16_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 from libc.string cimport memset
 
 from oisp_core.decode.decoder cimport dialect_name, oisp_dialects
@@ -75,6 +75,7 @@ cdef void set_facts(oisp_shared* s, oisp_turn* t, const oisp_confidence* confide
     f.context_has_source = t.origin.context_has_source
     f.verdict = &t.verdict
     f.provider_id = match_provider_id(<const oisp_rules*> s.rules, t.verdict.provider)
+    f.conversation_id.data, f.conversation_id.size = <const uint8_t*> t.thread, t.thread_size
     f.dialect = dialect_name(<const oisp_dialects*> s.dialects, t.verdict.dialect)
     if t.origin.plaintext:
         f.scheme.data, f.scheme.size = b"http", 4

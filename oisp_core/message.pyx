@@ -17,8 +17,9 @@ from oisp_core.decode.decoder cimport (
     decode_request, decode_response, dialect_framing, exchange_error, exchange_free, exchange_new,
     exchange_path_model, exchange_reset, oisp_dialects,
 )
-from oisp_core.emit cimport emit_answer, emit_chunk, emit_request, links_free, links_init
+from oisp_core.emit cimport emit_answer, emit_chunk, emit_request
 from oisp_core.inflate cimport field, find_codings, give_inflater, inflate_piece
+from oisp_core.links cimport links_free, links_init
 from oisp_core.match.rules cimport match_request, match_request_body, match_response, oisp_rules
 from oisp_core.reader cimport reader_feed, reader_finish, reader_free, reader_gap, reader_init, reader_skip
 from oisp_core.reasons cimport (
@@ -53,7 +54,8 @@ cdef enum:
 
 
 cdef int shared_init(oisp_shared* s) noexcept nogil:
-    return links_init(&s.calls, s.limits.linked_calls) and links_init(&s.results, s.limits.linked_calls)
+    return links_init(&s.calls, s.limits.linked_calls) and links_init(&s.results, s.limits.linked_calls) \
+        and links_init(&s.threads, s.limits.linked_calls)
 
 
 cdef void shared_free(oisp_shared* s) noexcept nogil:
@@ -71,6 +73,7 @@ cdef void shared_free(oisp_shared* s) noexcept nogil:
         exchange_free(s.exchanges[s.exchanges_free])
     links_free(&s.calls)
     links_free(&s.results)
+    links_free(&s.threads)
     oisp_buffer_free(&s.inflated)
 
 

@@ -38,6 +38,7 @@ cdef extern from "oisp/message.h" nogil:
         uint8_t midway
         uint8_t no_offsets
         uint16_t port
+        uint64_t process
     ctypedef struct oisp_turn:
         oisp_turn* next
         const oisp_origin* origin
@@ -73,6 +74,9 @@ cdef extern from "oisp/message.h" nogil:
         uint16_t status
         uint8_t framing
         uint8_t framed
+        uint8_t thread_size
+        char thread[64]
+        uint64_t thread_key
     ctypedef struct oisp_table:
         uint32_t count
     uint64_t oisp_hash(const uint64_t* key, const uint8_t* data, size_t size)
@@ -86,6 +90,7 @@ cdef extern from "oisp/message.h" nogil:
         char name[64]
         uint8_t name_size
         uint8_t used
+        uint8_t failed
     ctypedef struct oisp_links:
         oisp_table map
         oisp_link* ring
@@ -128,6 +133,7 @@ cdef extern from "oisp/message.h" nogil:
         oisp_counters count
         oisp_links calls
         oisp_links results
+        oisp_links threads
         uint64_t hash_key[2]
         oisp_buffer inflated
         uint64_t held

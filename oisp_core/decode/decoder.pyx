@@ -1005,6 +1005,8 @@ cdef void fill_call(const view* v, uint16_t record, const picks* k, uint32_t low
         return
     if v.w.streaming and parent >= 0:
         choice = <int32_t> v.w.x.choices[parent].index
+    elif history and parent >= 0:
+        choice = <int32_t> parent
     if v.w.streaming == 2 and not r.fresh:
         call = find_call(v, choice, k)
     if call == NULL:
@@ -1308,6 +1310,8 @@ cdef void system_part(work* w) noexcept nogil:
         for i in range(x.answers_count):
             if x.answers[i].message < 65534:
                 x.answers[i].message += 1
+        for i in range(x.history_count):
+            x.history[i].choice += 1
         return
     for i in range(x.messages_count):
         m = x.messages + i
@@ -2294,7 +2298,7 @@ cdef class Decoder:
             "images": x.images,
             "messages": [self.message_part(i) for i in range(x.messages_count)],
             "tools": [self.tool(i) for i in range(x.tools_count)],
-            "history": [self.call(x.history + i) for i in range(x.history_count)],
+            "history": [self.call(x.history + i, "message") for i in range(x.history_count)],
             "answers": [self.answer(i) for i in range(x.answers_count)],
             "response_id": text_value(x, &x.response_id),
             "model_answered": text_value(x, &x.model_answered),
@@ -2311,7 +2315,7 @@ cdef class Decoder:
             "dimensions": number_value(x.dimensions),
             "usage": self.usage(),
             "choices": [self.choice(i) for i in range(x.choices_count)],
-            "calls": [self.call(x.calls + i) for i in range(x.calls_count)],
+            "calls": [self.call(x.calls + i, "choice") for i in range(x.calls_count)],
         }
 
     cdef object usage(self):
@@ -2349,9 +2353,9 @@ cdef class Decoder:
             "server": bool(t.server),
         }
 
-    cdef object call(self, const oisp_call* c):
+    cdef object call(self, const oisp_call* c, str holder):
         return {
-            "choice": c.choice,
+            holder: c.choice,
             "server": bool(c.server),
             "custom": bool(c.custom),
             "id": text_value(self.x, &c.id),

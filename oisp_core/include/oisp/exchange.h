@@ -69,7 +69,7 @@ typedef struct oisp_tool_def {
 /* A call that the model makes (response), or made earlier (history of a request). */
 typedef struct oisp_call {
   int64_t key;    /* index or hash of the id under which stream pieces join */
-  int32_t choice; /* index of the choice it belongs to */
+  int32_t choice; /* index of the choice it belongs to; of a call of the history: of its message */
   uint8_t server; /* executed by the provider */
   uint8_t custom; /* arguments are free text, not JSON */
   uint8_t done;

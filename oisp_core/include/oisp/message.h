@@ -26,6 +26,7 @@ typedef struct oisp_origin {
   uint8_t midway;
   uint8_t no_offsets; /* the producer cannot tell loss */
   uint16_t port;      /* of the server, 0 unknown */
+  uint64_t process;   /* one number per process, 0 unknown */
 } oisp_origin;
 
 enum oisp_turn_flags {
@@ -84,6 +85,9 @@ typedef struct oisp_turn {
   uint16_t status;
   uint8_t framing; /* OISP_FRAMING_* once known */
   uint8_t framed;  /* 1 once known */
+  uint8_t thread_size;
+  char thread[64];       /* id of the conversation, ready for JSON */
+  uint64_t thread_key;   /* of the history so far */
 } oisp_turn;
 
 /* The last calls that were seen, and the results that were given out: a ring of keys with a map over it. */
@@ -93,6 +97,7 @@ typedef struct oisp_link {
   char name[64]; /* of the tool, JSON-escaped as on the wire, cut at a character */
   uint8_t name_size;
   uint8_t used;
+  uint8_t failed; /* of a conversation: its last request had no answer */
 } oisp_link;
 
 typedef struct oisp_links {
@@ -141,6 +146,7 @@ typedef struct oisp_shared {
   oisp_counters count;
   oisp_links calls;   /* by hash of the call id, or of the name where there is none */
   oisp_links results; /* results given out, by hash of id and text */
+  oisp_links threads; /* conversations, by hash of their history, of the id of an answer or of a call */
   uint64_t hash_key[2];
   oisp_buffer inflated; /* what one piece gave, wiped after each */
   uint64_t held;      /* bytes held by all connections together */

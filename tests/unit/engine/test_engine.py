@@ -222,6 +222,7 @@ def test_framed_exchanges() -> None:
     for found, like in ((first, wire[0]), (second, wire[1])):
         del found["data"]["request_id"], like["data"]["request_id"]
         found["data"].pop("latency_ms", None), like["data"].pop("latency_ms", None)
+        assert len(found["data"].pop("conversation_id")) == len(like["data"].pop("conversation_id"))  # an event's id
         assert found["data"] == like["data"]
     assert head
     engine.exchange(asked, None)
