@@ -537,10 +537,17 @@ INLINE void set_name(struct handle *key, const void *from) {
   c->state |= CONN_NAME;
 }
 
-/* A handle that nobody knew is fresh: what names it comes before its first byte. */
-INLINE void meet(struct handle *key, u64 start) {
-  if (!bpf_map_lookup_elem(&conns, key))
-    add_conn(key, start, 0);
+/* What a program does with a handle before its first byte. One that nobody knew is fresh. */
+INLINE void prepare(struct handle *key, u64 start, u32 function, u64 name) {
+  struct conn *c = bpf_map_lookup_elem(&conns, key);
+  if (!c)
+    c = add_conn(key, start, 0);
+  if (function == FN_ACCEPT) {
+    if (c)
+      c->flags |= OISP_RECORD_SERVER;
+  } else if (function != FN_HANDSHAKE) {
+    set_name(key, (const void *)name);
+  }
 }
 
 INLINE int enter(struct pt_regs *ctx, u32 function) {
@@ -566,24 +573,13 @@ INLINE int enter(struct pt_regs *ctx, u32 function) {
     }
     return 0;
   }
-  if (function == FN_HANDSHAKE || function == FN_SERVER_NAME) {
-    struct handle key = {.ssl = REG_1(ctx), .tgid = pid_tgid >> 32};
-    meet(&key, start);
-    if (function == FN_SERVER_NAME)
-      set_name(&key, (const void *)REG_3(ctx));
+  if (function == FN_CTRL && (u32)REG_2(ctx) != SSL_CTRL_SET_TLSEXT_HOSTNAME)
     return 0;
-  }
-  if (function == FN_ACCEPT) {
+  if (function == FN_HANDSHAKE || function == FN_SERVER_NAME || function == FN_HOST_NAME || function == FN_CTRL ||
+      function == FN_ACCEPT) {
     struct handle key = {.ssl = REG_1(ctx), .tgid = pid_tgid >> 32};
-    struct conn *c = bpf_map_lookup_elem(&conns, &key);
-    if (c)
-      c->flags |= OISP_RECORD_SERVER;
-    return 0;
-  }
-  if (function == FN_CTRL) {
-    struct handle key = {.ssl = REG_1(ctx), .tgid = pid_tgid >> 32};
-    if ((u32)REG_2(ctx) == SSL_CTRL_SET_TLSEXT_HOSTNAME)
-      set_name(&key, (const void *)REG_4(ctx));
+    u64 second = REG_2(ctx), third = REG_3(ctx), fourth = REG_4(ctx);
+    prepare(&key, start, function, function == FN_HOST_NAME ? second : function == FN_SERVER_NAME ? third : fourth);
     return 0;
   }
   t = thread_of(pid_tgid);
@@ -908,6 +904,7 @@ ENTER(20)
 ENTER(21)
 ENTER(22)
 ENTER(23)
+ENTER(24)
 #define ENTER_GO(number) \
   SEC("uprobe") int enter_##number(struct pt_regs *ctx) { return enter_go(ctx, number); }
 ENTER_GO(13)

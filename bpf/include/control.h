@@ -33,7 +33,8 @@ enum function {
   FN_HANDSHAKE = 20, /* int f(handle): a handle that nobody knew is fresh */
   FN_SENDFILE = 21, /* ssize_t SSL_sendfile(ssl, fd, offset, size, flags): bytes that no user buffer ever holds */
   FN_SERVER_NAME = 22, /* int gnutls_server_name_set(session, type, name, size) */
-  FN_UNCORK = 23 /* gnutls_record_uncork(session, wait): sends again, to the wire, what was written before */
+  FN_UNCORK = 23, /* gnutls_record_uncork(session, wait): sends again, to the wire, what was written before */
+  FN_HOST_NAME = 24 /* int SSL_set_tlsext_host_name(ssl, name): BoringSSL has it as a function */
 };
 
 #define COOKIE_RETURN 256 /* set in the cookie of a RET; the rest is the function */

@@ -54,6 +54,10 @@ OPENSSL = {
     "SSL_accept": Probe(11, "ACCEPT", True, False),
     "SSL_set_accept_state": Probe(11, "ACCEPT", True, False),
     "SSL_ctrl": Probe(12, "CTRL", True, False),
+    "SSL_set_connect_state": Probe(20, "HANDSHAKE", True, False),
+    "SSL_connect": Probe(20, "HANDSHAKE", True, False),
+    "SSL_do_handshake": Probe(20, "HANDSHAKE", True, False),
+    "SSL_set_tlsext_host_name": Probe(24, "HOST_NAME", True, False),
     "SSL_sendfile": Probe(21, "SENDFILE", True, True),
 }
 GO = {

@@ -99,7 +99,8 @@ CASES = {
 
 
 @pytest.mark.parametrize(("size", "clients", "cork", "way"), CASES.values(), ids=CASES)
-def test_clients_and_servers(library, private_libssl, certificate, size, clients, cork, way):
+def test_clients_and_servers(library, private_libssl, certificate, row, size, clients, cork, way):
+    row("ctypes", "GnuTLS 3" + (", corked" if cork else ""), "both", size, f"{2 * clients} threads")
     env = {"LD_LIBRARY_PATH": str(library.parent)}
     command = python(PAIR, *certificate, str(size), str(clients), str(cork))
     run = watch(private_libssl, command, env=env, libraries=[library], **way)
@@ -130,7 +131,8 @@ class _Answer(BaseHTTPRequestHandler):
         pass
 
 
-def test_wget(library, private_libssl, certificate, tmp_path):
+def test_wget(library, private_libssl, certificate, tmp_path, row):
+    row("wget", "GnuTLS 3", "client", 300_000, "1")
     wget = shutil.which("wget")
     linked = subprocess.run(["ldd", wget], capture_output=True, text=True, check=True).stdout if wget else ""
     if "libgnutls" not in linked:

@@ -33,6 +33,11 @@ class Toolchain:
     env: dict[str, str]
     folder: Path
 
+    @property
+    def version(self) -> str:
+        command = [self.command, "env", "GOVERSION"]
+        return subprocess.run(command, env=self.env, capture_output=True, text=True, check=True).stdout.strip()
+
     def build(self, name: str, *options: str) -> Path:
         out = self.folder / name
         if not out.exists():
@@ -102,7 +107,8 @@ def check(run: Run, size: int, clients: int) -> None:
     ids=["symbols", "stripped", "stripped-pie"],
 )
 @pytest.mark.parametrize("size", [200, 3_000_000])
-def test_clients_and_servers(go, play, options, size):
+def test_clients_and_servers(go, play, row, options, size):
+    row("Go client and server", f"{go.version}, {' '.join(options) or 'symbols'}", "both", size, "8 goroutines")
     run, told = play(go.build("-".join(options).replace("/", "") or "symbols", *options), size, 4)
     check(run, size, 4)
     assert seen(run) == told or not run.report.addresses
@@ -114,7 +120,8 @@ def test_every_way_of_attaching(go, play, way):
     check(run, 50_000, 4)
 
 
-def test_many_goroutines(go, play):
+def test_many_goroutines(go, play, row):
+    row("Go client and server", f"{go.version}, symbols", "both", 20_000, "400 goroutines")
     run, told = play(go.build("symbols"), 20_000, 200)
     check(run, 20_000, 200)
     assert seen(run) == told or not run.report.addresses
