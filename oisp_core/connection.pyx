@@ -709,13 +709,18 @@ cdef void feed_responses(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t
             read_responses(e, c, side, ts, data + size - rest, rest, BY_LIMIT)
 
 
+cdef bint spoke_nothing(const oisp_flow* f) noexcept nogil:
+    """No message of HTTP/1 was seen, only holes: it may be another protocol."""
+    return f.answer == NULL and not f.exchanged and (f.first == NULL or (f.first == f.last and f.first.flags & OISP_TURN_HOLE))
+
+
 cdef void resync(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
     """A segment that begins with a whole valid head is a boundary at once. One that might become one waits."""
     cdef oisp_status status
     cdef const uint8_t* from_data = data
     cdef size_t from_size = size
     cdef bint waited = side.held.size > 0
-    if not waited and c.flow.first == NULL and c.flow.answer == NULL and not c.flow.exchanged and is_http2(sniff(data, size)) \
+    if not waited and spoke_nothing(c.flow) and is_http2(sniff(data, size)) \
             and begin_http2(e, c, side_index(c, side), data, size, OISP_SNIFF_HTTP2_FRAMES):
         c.origin.midway = 1
         join_http2(e, c, side_index(c, side), size, False)

@@ -54,7 +54,7 @@ class Engine:
         providers: str | PathLike[str] | Registry | Tables | None = None,
         id_seed: int | None = None,
         hash_key: bytes | None = None,
-        limits: Limits | None = None,
+        limits: Limits | dict[str, int] | None = None,
         clock_base_ns: int | None = None,
     ) -> None:
         """content: what of texts leaves the engine (docs/PRIVACY.md). chunks: an `ai.streaming_chunk` for each delta.

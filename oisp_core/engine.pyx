@@ -168,7 +168,7 @@ cdef class Engine:
             self.registry = load_registry(self.dialects.names, providers)
         self.models = _packaged_models()
         self.policy = content
-        self._open(limits if limits is not None else Limits())
+        self._open(Limits.of(limits))
         self._seed(id_seed)
         if hash_key is not None:
             writer_hash_key(&self.core.shared.writer, hash_key, len(hash_key))

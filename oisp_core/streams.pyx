@@ -27,7 +27,7 @@ from oisp_core.reassemble.http2 cimport (
     http2_free, http2_gap, http2_init, http2_release, http2_resync, http2_seeking, http2_setting,
 )
 from oisp_core.types cimport (
-    OISP_BODY_LENGTH, OISP_EVIDENCE_HOST, OISP_EVIDENCE_NEVER, OISP_MORE, OISP_OK, OISP_TOKEN_DATA, OISP_TOKEN_END,
+    OISP_BODY_LENGTH, OISP_EVIDENCE_HOST, OISP_EVIDENCE_NEVER, OISP_EVIDENCE_PATHLESS, OISP_MORE, OISP_OK, OISP_TOKEN_DATA, OISP_TOKEN_END,
     OISP_TOKEN_FIELD, OISP_TOKEN_GAP, OISP_TOKEN_GOAWAY, OISP_TOKEN_HEAD_END, OISP_TOKEN_REQUEST, OISP_TOKEN_RESET,
     OISP_TOKEN_RESPONSE, OISP_TOKEN_SETTINGS, OISP_TOKEN_WARNING, OISP_VERDICT_AI, OISP_VERDICT_NONE, oisp_buffer,
     oisp_buffer_append, oisp_buffer_free, oisp_field, oisp_head, oisp_status, oisp_token, oisp_tokens, oisp_verdict,
@@ -211,7 +211,10 @@ cdef void begin_request(oisp_streams* st, uint32_t id, const oisp_head* head, ui
     if head.method.size == 7 and memcmp(head.method.data, b"CONNECT", 7) == 0:
         t.turn.flags |= OISP_TURN_CONNECT
     turn_request_head(st.shared, t.turn, head, length, ts)
-    keep_usual(st, &t.turn.verdict)
+    if t.turn.verdict.evidence & OISP_EVIDENCE_PATHLESS:
+        t.turn.verdict.rule = st.usual.rule
+    else:
+        keep_usual(st, &t.turn.verdict)
     if t.turn.verdict.evidence & OISP_EVIDENCE_NEVER and st.oldest == t and st.newest == t and not st.origin.plaintext:
         st.dismissed = 1
 

@@ -136,6 +136,7 @@ cdef extern from "oisp/verdict.h" nogil:
         OISP_EVIDENCE_MODEL
         OISP_EVIDENCE_PORT
         OISP_EVIDENCE_NEVER
+        OISP_EVIDENCE_PATHLESS
         OISP_KIND_UNKNOWN
         OISP_KIND_CHAT
         OISP_KIND_COMPLETION

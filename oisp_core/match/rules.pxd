@@ -234,6 +234,7 @@ cdef extern from "oisp/rules.h" nogil:
         uint32_t ports_count
         uint32_t queries_count
         uint32_t any_gates_count
+        uint32_t claude
         uint32_t key_nodes_count
         uint32_t rules_count
         uint32_t terminals_count

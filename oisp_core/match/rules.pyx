@@ -33,7 +33,7 @@ import numpy as np
 from oisp_core.match.automaton cimport Automaton, automaton_scan
 from oisp_core.types cimport (
     OISP_EVIDENCE_BODY, OISP_EVIDENCE_HEADER, OISP_EVIDENCE_HOST, OISP_EVIDENCE_KEY, OISP_EVIDENCE_MODEL,
-    OISP_EVIDENCE_NEVER, OISP_EVIDENCE_PATH, OISP_EVIDENCE_PORT, OISP_EVIDENCE_RESPONSE, OISP_VERDICT_AI,
+    OISP_EVIDENCE_NEVER, OISP_EVIDENCE_PATH, OISP_EVIDENCE_PATHLESS, OISP_EVIDENCE_PORT, OISP_EVIDENCE_RESPONSE, OISP_VERDICT_AI,
     OISP_VERDICT_NONE, OISP_VERDICT_UNDECIDED, oisp_field, oisp_head, oisp_slice, oisp_verdict,
 )
 
@@ -1159,6 +1159,9 @@ cdef void match_request(const oisp_rules* r, const oisp_head* head, oisp_verdict
     if place.never:
         out.evidence = OISP_EVIDENCE_HOST | OISP_EVIDENCE_NEVER
         return
+    if head.partial and target.size == 0:
+        without_path(r, head, &place, out)
+        return
     path.target.data = target.data
     path.target.size = oisp_rule_path_end(target.data, target.size)
     if place.count:
@@ -1192,6 +1195,59 @@ cdef void match_request(const oisp_rules* r, const oisp_head* head, oisp_verdict
             by_port(r, host, port, terminal, out)
         if out.state == OISP_VERDICT_AI and out.provider:
             out.provider_name = r.providers[out.provider - 1].name
+
+
+cdef void without_path(const oisp_rules* r, const oisp_head* head, const Place* place, oisp_verdict* out) noexcept nogil:
+    """The path stood in a header block of HTTP/2 that was lost: what the body looks like will tell."""
+    cdef Fields fields
+    out.state = OISP_VERDICT_UNDECIDED
+    out.evidence = OISP_EVIDENCE_PATHLESS
+    if place.count:
+        out.evidence |= OISP_EVIDENCE_HOST
+        out.provider = place.owners[0]
+        out.account_type = place.account
+        out.region = place.region
+    read_fields(r, head, OISP_SIGNAL_REQUEST, 1, &fields)
+    set_auth(r, head, &fields, 0, out)
+
+
+cdef bint names_claude(const uint8_t* data, size_t size) noexcept nogil:
+    """The body's `model` begins with claude: of the dialects that share `messages`, Anthropic's is spoken to those."""
+    cdef size_t i = 0
+    while i + 20 < size:
+        if data[i] == c'"' and memcmp(data + i, b'"model"', 7) == 0:
+            i += 7
+            while i + 8 < size and (data[i] == c" " or data[i] == c":" or data[i] == c"\n"):
+                i += 1
+            return memcmp(data + i, b'"claude', 7) == 0
+        i += 1
+    return False
+
+
+cdef void by_body_alone(const oisp_rules* r, const Body* body, bint claude, oisp_verdict* out) noexcept nogil:
+    """Of the rules whose shape fits: what this connection is asked usually, else the first that any host may have."""
+    cdef const oisp_rule* rule
+    cdef uint32_t i, best = 0, maybe = 0
+    cdef uint16_t usual = out.rule
+    cdef int fits
+    if usual and (r.rules[usual - 1].shape == 0 or shape_fits(r, r.rules[usual - 1].shape, body) == 1):
+        best = usual
+    for i in range(r.rules_count if best == 0 else 0):
+        rule = &r.rules[i]
+        if rule.provider or rule.shape == 0 or rule.dialect == 0 or rule.flags & (OISP_RULE_GRPC | OISP_RULE_WEBSOCKET):
+            continue
+        fits = shape_fits(r, rule.shape, body)
+        maybe |= fits >= 2
+        if fits != 1:
+            continue
+        if best == 0 or (claude and rule.dialect == r.claude and r.rules[best - 1].dialect != r.claude):
+            best = i + 1
+    if best:
+        out.evidence |= OISP_EVIDENCE_BODY
+        by_shape(r, best - 1, has_model(r, r.rules[best - 1].shape, body, out), out)
+        variant_by_body(r, &r.rules[best - 1], body, out)
+    elif not maybe:
+        dismiss(out)
 
 
 cdef inline void absolute_form(oisp_slice* target, oisp_slice* authority) noexcept nogil:
@@ -1233,6 +1289,9 @@ cdef void match_request_body(const oisp_rules* r, const uint8_t* data, size_t si
     if out.state != OISP_VERDICT_UNDECIDED or size == 0:
         return
     read_body(r, data, size, &body)
+    if out.evidence & OISP_EVIDENCE_PATHLESS:
+        by_body_alone(r, &body, names_claude(data, size), out)
+        return
     if out.evidence & OISP_EVIDENCE_HOST and out.rule:
         variant_by_body(r, &r.rules[out.rule - 1], &body, out)
         settle(r, out.rule - 1, out)
@@ -1392,6 +1451,7 @@ cdef class Registry:
         r.ports_count = len(arrays["ports"])
         r.queries_count = len(arrays["queries"])
         r.any_gates_count = len(arrays["any_gates"])
+        r.claude = self.dialects.index("anthropic.messages") + 1 if "anthropic.messages" in self.dialects else 0
         r.key_nodes_count = len(arrays["key_nodes"])
         r.rules_count = len(arrays["rules"])
         r.terminals_count = len(arrays["terminals"])

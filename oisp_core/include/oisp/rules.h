@@ -323,7 +323,7 @@ typedef struct oisp_rules {
   uint32_t ports_count;
   uint32_t queries_count;
   uint32_t any_gates_count;
-  uint32_t reserved;
+  uint32_t claude; /* the dialect that Anthropic's models are spoken to where no path says it; 0: not decoded */
   uint32_t key_nodes_count;
   uint32_t rules_count;
   uint32_t terminals_count;
