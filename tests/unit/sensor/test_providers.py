@@ -3,11 +3,15 @@
 
 from __future__ import annotations
 
+import json
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from oisp_sensor import provider_cache
 from oisp_sensor.cli import main
+from tests.unit.sensor import recordings
 
 OWN = """\
 provider: {id: corp, name: Corporate gateway, kind: gateway}
@@ -156,3 +160,38 @@ def test_explain_mistakes(capsys: pytest.CaptureFixture[str], words: list[str], 
     code, out, err = run(capsys, "explain", *words)
     assert (code, out) == (2, "")
     assert why in err
+
+
+GATEWAY = """\
+provider: {id: corp, name: Corporate gateway, kind: gateway}
+fingerprints:
+  - {type: domain, pattern: llm.corp.example, port: 8443}
+endpoints:
+  chat: {path: /v1/chat/completions}
+  messages: {path: /v1/messages}
+"""
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_a_gateway_of_a_few_lines_from_file_to_event(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, own: bool
+) -> None:
+    monkeypatch.setattr(provider_cache, "_default", lambda: tmp_path / "cache")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "corp.yaml").write_text(GATEWAY)
+    monkeypatch.setattr(recordings, "request", partial(_through_the_gateway, recordings.request()))
+    (tmp_path / "a.oisp").write_bytes(recordings.recording())
+    out = tmp_path / "events.jsonl"
+    more = ["--providers", str(tmp_path / "own")] if own else []
+    assert main(["replay", str(tmp_path / "a.oisp"), "--out", str(out), *more]) == 0
+    request, response = (json.loads(line) for line in out.read_text().splitlines())
+    for event in (request, response):
+        assert event["data"]["provider"]["name"] == ("other" if own else "openai")  # the key says whose it may be
+        assert event["ext"]["oisp"]["provider"] == ("corp" if own else "openai")
+    method = "known_endpoint" if own else "payload_inspection"
+    assert request["confidence"]["ai_detection_method"] == method
+    assert [f.stat().st_mode & 0o777 for f in (tmp_path / "cache").glob("*")] == ([0o600] if own else [])
+
+
+def _through_the_gateway(request: bytes) -> bytes:
+    return request.replace(b"Host: api.openai.com", b"Host: llm.corp.example:8443")
