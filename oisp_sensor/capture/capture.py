@@ -46,6 +46,15 @@ class Loss:
 
 
 @dataclass
+class Spared:
+    """What was not copied because of verdicts of one level; bytes of writes and of reads."""
+
+    calls: int = 0
+    written: int = 0
+    read: int = 0
+
+
+@dataclass
 class Report:
     """What is attached, how, and what went wrong on the way."""
 
@@ -102,6 +111,7 @@ class Capture:
         self._late = self._missed = self._unexamined = 0
         self._messages_lost = 0
         self._last_losses: dict[str, Loss] = {}
+        self._last_spared: dict[str, Spared] = {}
         self.channel, self._channel = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
 
     def __enter__(self) -> Capture:
@@ -175,6 +185,7 @@ class Capture:
         if self._programs is not None:
             self._attacher.detach_all(t for t in self._targets.values() if t is not None)
             self._last_losses = self.losses()
+            self._last_spared = self.spared()
             self._epoll.close()
             self._control.close()
             self._programs.close()
@@ -190,6 +201,23 @@ class Capture:
         if self._programs is None:
             raise CaptureError("capture has not been started")
         return self._programs.ring_fd
+
+    @property
+    def verdicts_fd(self) -> int:
+        """Of the table that the worker maps (VerdictTable)."""
+        if self._programs is None:
+            raise CaptureError("capture has not been started")
+        return self._programs.verdicts_fd
+
+    def spared(self) -> dict[str, Spared]:
+        """By level of the verdict, since the start. After close(), as it was then."""
+        if self._programs is None:
+            return self._last_spared
+        found = {}
+        for name, level in program.VERDICT_LEVELS.items():
+            value = self._programs.spared.get(level.to_bytes(4, "little"))
+            found[name] = Spared(*program.SPARED.unpack(value)) if value else Spared()
+        return found
 
     def losses(self) -> dict[str, Loss]:
         """By cause, since the start: exact, counted where the loss happened. After close(), as it was then."""
@@ -289,9 +317,10 @@ class Capture:
         assert self._programs is not None
         if self._programs.variant != "basic":
             return
-        for key in self._programs.conns.all_keys():
-            if program.HANDLE.unpack(key)[1] == pid:
-                self._programs.conns.remove(key)
+        for table in (self._programs.conns, self._programs.goroutines):
+            for key in table.all_keys():
+                if program.HANDLE.unpack(key)[1] == pid:
+                    table.remove(key)
 
     # ---- files ----
 

@@ -34,6 +34,10 @@ class Programs:
         self.control_fd = self._object.map_fd("control")
         self.scope = kernel.Map(self._object.map_fd("scope"), 4, program.MEMBER.size)
         self.losses = kernel.Map(self._object.map_fd("losses"), 4, program.LOSS.size)
+        self.verdicts_fd = self._object.map_fd("verdicts")
+        self.spared = kernel.Map(self._object.map_fd("spared"), 4, program.SPARED.size)
+        self.goroutines = kernel.Map(self._object.map_fd("goroutines"), program.HANDLE.size, program.THREAD_SIZE)
+        self.threads = kernel.Map(self._object.map_fd("threads"), 8, program.THREAD_SIZE)
         self.conns = kernel.Map(self._object.map_fd("conns"), program.HANDLE.size, program.CONN_SIZE)
         self.uprobes = self._uprobe_programs()
 

@@ -22,6 +22,7 @@ SPARED = struct.Struct("<QQQ")
 
 HANDLE = struct.Struct("<QII")
 CONN_SIZE = 128
+THREAD_SIZE = 1024  # at least that of struct thread: its values are not read
 MEMBER = struct.Struct("<Q")
 
 

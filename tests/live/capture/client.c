@@ -7,9 +7,11 @@
 #include <openssl/err.h>
 #include <openssl/ssl.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MUST(x) \
   do { \
@@ -154,12 +156,55 @@ static void jump(void) {
   pass(client, server, pattern, size);
 }
 
+/* A read that the process does not survive. */
+static long on_kill(BIO *b, int oper, const char *argp, size_t len, int argi, long argl, int ret, size_t *processed) {
+  if (oper == BIO_CB_READ)
+    kill(getpid(), SIGKILL);
+  return ret;
+}
+
+static void hang(void) {
+  pass(client, server, pattern, size);
+  BIO_set_callback_ex(SSL_get_rbio(server), on_kill);
+  SSL_read(server, answer, 100);
+}
+
+/* TLS 1.3 early data: written before the handshake, by a session that allows it. */
+static void early(void) {
+  SSL_SESSION *session;
+  unsigned char got[64];
+  size_t n;
+  BIO *a, *b;
+  pass(server, client, pattern, size); /* the ticket arrives with it */
+  session = SSL_get1_session(client);
+  MUST(session && SSL_SESSION_get_max_early_data(session) > 0);
+  SSL_set_shutdown(client, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN); /* or the session dies with its handle */
+  SSL_set_shutdown(server, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);
+  SSL_free(client);
+  SSL_free(server);
+  make_pair(1 << 17);
+  MUST(SSL_set_session(client, session));
+  for (int sent = 0; sent < size; sent += n)
+    MUST(SSL_write_early_data(client, pattern + sent, size - sent, &n) == 1);
+  for (int at = 0, r = 0; r != SSL_READ_EARLY_DATA_FINISH; at += n) {
+    r = SSL_read_early_data(server, got, sizeof got, &n);
+    if (r == SSL_READ_EARLY_DATA_ERROR) {
+      SSL_do_handshake(client);
+      n = 0;
+    } else {
+      MUST(memcmp(got, pattern + at, n) == 0);
+    }
+  }
+  shake();
+  pass(client, server, pattern, size);
+}
+
 int main(int argc, char **argv) {
   static const struct {
     const char *name;
     void (*run)(void);
   } modes[] = {{"ints", ints}, {"partial", partial}, {"peek", peek}, {"clear", clear}, {"references", references},
-               {"nest", nest}, {"jump", jump}};
+               {"nest", nest}, {"jump", jump},       {"hang", hang}, {"early", early}};
   MUST(argc == 5);
   size = atoi(argv[4]);
   pattern = malloc(size);
@@ -170,6 +215,7 @@ int main(int argc, char **argv) {
   connecting = SSL_CTX_new(TLS_client_method());
   MUST(SSL_CTX_use_certificate_file(accepting, argv[2], SSL_FILETYPE_PEM) == 1);
   MUST(SSL_CTX_use_PrivateKey_file(accepting, argv[3], SSL_FILETYPE_PEM) == 1);
+  SSL_CTX_set_max_early_data(accepting, 1 << 14);
   make_pair(strcmp(argv[1], "partial") ? 1 << 17 : 4096);
   shake();
   for (size_t i = 0; i < sizeof modes / sizeof *modes; i++)

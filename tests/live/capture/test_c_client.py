@@ -92,6 +92,13 @@ def test_calls_that_never_return_leave_no_trace(play):
     assert written(run) == read(run) == [pattern(3_000)]
 
 
+def test_early_data_is_the_beginning_of_its_connection(play):
+    run = play("early", 700)
+    assert [bytes(s.written) for s in run.streams.values() if s.written] == [pattern(700), pattern(700) * 2]
+    assert [bytes(s.read) for s in run.streams.values() if s.read] == [pattern(700), pattern(700) * 2]
+    assert not any(s.midway for s in run.streams.values())
+
+
 MOMENTS = 20
 
 
