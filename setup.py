@@ -11,12 +11,15 @@ from setuptools import Extension, find_packages, setup
 
 FLAVOUR = os.environ.get("OISP_BUILD", "release")
 SANITIZE = ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-omit-frame-pointer"]
+# The fuzz flavour is for clang alone: tests/fuzz/__main__.py builds it.
+GUIDED = ["-fsanitize=fuzzer-no-link", "-shared-libasan"]
 CFLAGS = {
     "release": ["-O3", "-g0", "-DNDEBUG"],
     "debug": ["-O1", "-g", "-UNDEBUG", *SANITIZE],
+    "fuzz": ["-O1", "-g", "-UNDEBUG", *SANITIZE, *GUIDED],
     "trace": ["-O0", "-g0", "-DCYTHON_TRACE_NOGIL=1"],
 }[FLAVOUR]
-LDFLAGS = SANITIZE[:1] if FLAVOUR == "debug" else []
+LDFLAGS = {"debug": SANITIZE[:1], "fuzz": [*SANITIZE[:1], *GUIDED]}.get(FLAVOUR, [])
 
 # module -> C files beside its .pyx
 EXTENSIONS: dict[str, list[str]] = {
