@@ -27,7 +27,7 @@ debug: ## the engine's tests under ASan and UBSan
 bench: ## the benchmarks; ARGS are passed on
 	@./oisp bench $(ARGS)
 
-fuzz: ## fuzz each parser; SECONDS=60
+fuzz: ## fuzz parsers and engine, guided by coverage where clang is; SECONDS=60
 	@./oisp fuzz $(SECONDS)
 
 wheel: ## sdist and manylinux wheel into dist/

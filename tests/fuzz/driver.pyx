@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""libFuzzer inside Python: it calls back with bytes. Load it with RTLD_GLOBAL before what it shall watch."""
+"""libFuzzer inside Python: it calls back with bytes."""
 import os
 import traceback
 

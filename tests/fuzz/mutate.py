@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Fuzzing without a compiler's help: the seeds of a target, mutated; the same inputs for the same seed.
 
-What it is not: guided. The guided form is guided.py, which needs clang; what it finds worth keeping stands in corpus/, and
-these runs begin there.
+What it is not: guided. The guided form is guided.py, which needs clang; what it finds worth keeping stands in corpus/,
+and these runs begin there.
 """
 
 from __future__ import annotations
@@ -16,7 +16,22 @@ from pathlib import Path
 from tests.fuzz.targets import INPUT_MAX, TARGETS
 
 CORPUS = Path(__file__).resolve().parent / "corpus"
-WORDS = [b"\r\n", b"\n", b"\r", b"\0", b":", b"\xff", b'"', b"{", b"0", b" ", b"\x7f\xff", b"\xfe<", b"\xfe>", b"\r\n\r\n"]
+WORDS = [
+    b"\r\n",
+    b"\n",
+    b"\r",
+    b"\0",
+    b":",
+    b"\xff",
+    b'"',
+    b"{",
+    b"0",
+    b" ",
+    b"\x7f\xff",
+    b"\xfe<",
+    b"\xfe>",
+    b"\r\n\r\n",
+]
 
 
 def corpus(name: str) -> list[bytes]:
@@ -61,7 +76,9 @@ def run(name: str, *, seed: int = 1, count: int | None = None, seconds: float | 
     least = len(corpus(name))
     runs = 0
     for data in inputs(name, seed):
-        if (seconds is None and runs >= max(least, count or 0)) or (seconds is not None and time.monotonic() > deadline):
+        if (seconds is None and runs >= max(least, count or 0)) or (
+            seconds is not None and time.monotonic() > deadline
+        ):
             break
         try:
             TARGETS[name].one(data)

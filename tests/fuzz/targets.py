@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """What is fuzzed: bytes in, and an AssertionError where the invariant does not hold.
 
-Parsers: any bytes, any split, any holes give OK, MORE, BAD or LIMIT, the same tokens however they were cut, memory within
-the bound. The first three bytes of an input choose the parser's options, the cuts and the holes; the rest is data.
+Parsers: any bytes, any split, any holes give OK, MORE, BAD or LIMIT, the same tokens however they were cut, memory
+within the bound. The first three bytes of an input choose the parser's options, the cuts and the holes; the rest is
+data.
 
-The engine: any connections, any interleaving, any holes, any records. Every line that comes out is an event that json, msgspec
-and orjson read alike, and the lines are the same however the segments were cut.
+The engine: any connections, any interleaving, any holes, any records. Every line that comes out is an event that json,
+msgspec and orjson read alike, and the lines are the same however the segments were cut.
 """
 
 from __future__ import annotations
@@ -163,8 +164,10 @@ def inflate(coding: list[str], pieces: Iterator[bytes]) -> tuple[bytes, Status]:
 
 
 def content(data: bytes) -> None:
-    """Bounded output, a status, never an exception, the same however it was cut. Of a piece that is corrupt a codec gives
-    nothing, not even what came before the fault: there the shorter answer is the start of the longer one.
+    """Bounded output, a status, never an exception, the same however it was cut.
+
+    Of a piece that is corrupt a codec gives nothing, not even what came before the fault: there the shorter answer is
+    the start of the longer one.
     """
     if len(data) < 2:
         return
@@ -198,7 +201,7 @@ def content_seeds() -> list[bytes]:
 
 # --- the engine -------------------------------------------------------------------------------------------------------
 
-# An input is four bytes of options and then segments: 0xFE, a letter that says whose, and bytes. 0xFE stands in no text.
+# An input is four bytes of options, then segments: 0xFE, a letter that says whose, and bytes. No text has a 0xFE.
 MARK = b"\xfe"
 SPEAKERS: dict[int, tuple[int, Any]] = {
     ord(">"): (1, ">"),
@@ -315,26 +318,39 @@ def interleaved(segments: list[tuple[int, bytes]], rng: random.Random) -> list[t
     return [(kind, queues[kind].pop(0)) for kind in order]
 
 
+def head(first: str, *fields: str) -> bytes:
+    return "\r\n".join([first, *fields, "", ""]).encode()
+
+
 def engine_seeds() -> list[bytes]:
-    sse = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\ndata: {\"model\":\"gpt-4o\",\"choices\":[]}\n\n"
-    upgrade = b"GET /v1/realtime?model=gpt-4o HTTP/1.1\r\nHost: api.openai.com\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
-    switched = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n\r\n"
+    event = b'data: {"model":"gpt-4o","choices":[]}\n\n'
+    sse = head("HTTP/1.1 200 OK", "Content-Type: text/event-stream") + event
+    upgrade = head("GET /v1/realtime?model=gpt-4o HTTP/1.1", "Host: api.openai.com", "Upgrade: websocket")
+    switched = head("HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", "Connection: Upgrade")
     coded = gzip.compress(answer().partition(b"\r\n\r\n")[2])
-    zipped = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(coded)
+    fields = ("Content-Type: application/json", "Content-Encoding: gzip", f"Content-Length: {len(coded)}")
+    zipped = head("HTTP/1.1 200 OK", *fields) + coded
+    chunked = head("POST / HTTP/1.1", "Host: a", "Transfer-Encoding: chunked") + b"3\r\n{}\n\r\n0\r\nT: x\r\n\r\n"
+    form = head("POST /v1/audio/transcriptions HTTP/1.1", "Host: api.openai.com", "Content-Length: 70",
+                "Content-Type: multipart/form-data; boundary=b")  # fmt: skip
+    form += b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--b--\r\n'
+    preface, settings = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0\0\0\x04\0\0\0\0\0"
+    asked, told = (">", request()), ("<", answer())
     dialogs: list[list[tuple[str, bytes]]] = [
-        [(">", request()), ("<", answer())],
+        [asked, told],
         [(">", request(stream=True)), ("<", stream(["a", "b \U0001f600", 'c\\"']))],
         [(">", request("1") + request("2")), ("<", answer("1") + answer("2"))],
-        [(">", request("1")), (")", request("2")), ("(", stream(["x"])), ("<", answer("1"))],
+        [asked, (")", request("2")), ("(", stream(["x"])), told],
         [("w", request()), ("r", answer()), ("w", request()), ("x", b""), ("t", b"")],
-        [(">", request()[:200]), ("!", b">20"), (">", request()[220:]), ("<", answer()), (">", request()), ("<", answer())],
-        [(">", request()), ("<", answer()[:30]), ("!", b"<"), ("<", answer()), (">", request()), ("<", answer())],
-        [(">", request()), ("<", sse)],
-        [(">", request()), ("<", zipped + coded)],
-        [(">", upgrade), ("<", switched), (">", b"\x81\x0b{\"type\":\"x\"}"), ("<", b"\x81\x02{}\x88\x00")],
-        [(">", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"), ("<", b"\0\0\0\x04\0\0\0\0\0")],
-        [(">", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\n{}\n\r\n0\r\nT: x\r\n\r\n"), ("<", b"HTTP/1.0 204 No\r\n\r\n")],
-    ]  # fmt: skip
+        [(">", request()[:200]), ("!", b">20"), (">", request()[220:]), told, asked, told],
+        [asked, ("<", answer()[:30]), ("!", b"<"), told, asked, told],
+        [asked, ("<", sse)],
+        [asked, ("<", zipped)],
+        [(">", upgrade), ("<", switched), (">", b'\x81\x0c{"type":"x"}'), ("<", b"\x81\x02{}\x88\x00")],
+        [(">", preface + settings), ("<", settings)],
+        [(">", chunked), ("<", head("HTTP/1.0 204 No"))],
+        [(">", form), told],
+    ]
     return [
         bytes([i % 3, i % 8, i, 0]) + b"".join(MARK + kind.encode() + data for kind, data in dialog)
         for i, dialog in enumerate(dialogs)
