@@ -1,9 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # distutils: language = c
 """Runs the HTTP/1 parser over segments, and counts what it gives: no Python object per token."""
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdint cimport uint64_t
 
 from oisp_core.reassemble.http1 cimport http1_feed, http1_free, http1_init, oisp_http1
 from oisp_core.types cimport (
@@ -18,10 +16,6 @@ from oisp_core.types cimport (
     oisp_tokens,
 )
 
-ctypedef struct segment:
-    const uint8_t* data
-    size_t size
-
 ctypedef struct counts:
     uint64_t messages
     uint64_t fields
@@ -30,22 +24,7 @@ ctypedef struct counts:
     uint64_t pieces
 
 
-cdef class Segments:
-    cdef segment* at
-    cdef size_t count
-    cdef list keep
-
-    def __cinit__(self, list pieces):
-        cdef size_t i
-        self.keep = pieces
-        self.count = len(pieces)
-        self.at = <segment*>malloc(self.count * sizeof(segment))
-        for i in range(self.count):
-            self.at[i].data = <const uint8_t*>PyBytes_AS_STRING(pieces[i])
-            self.at[i].size = PyBytes_GET_SIZE(pieces[i])
-
-    def __dealloc__(self):
-        free(self.at)
+include "segments.pxi"
 
 
 cdef inline void count_token(const oisp_token* t, counts* c) noexcept nogil:

@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs llhttp over the same segments with the smallest callbacks that give the same counts."""
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint64_t
-from libc.stdlib cimport free, malloc
 from libc.string cimport memset
 
 
@@ -31,10 +29,6 @@ ctypedef struct counts:
     uint64_t text
     uint64_t body
 
-ctypedef struct segment:
-    const char* data
-    size_t size
-
 
 cdef int on_text(llhttp_t* p, const char* at, size_t length) noexcept nogil:
     (<counts*>p.data).text += length
@@ -56,22 +50,7 @@ cdef int on_message(llhttp_t* p) noexcept nogil:
     return 0
 
 
-cdef class Segments:
-    cdef segment* at
-    cdef size_t count
-    cdef list keep
-
-    def __cinit__(self, list pieces):
-        cdef size_t i
-        self.keep = pieces
-        self.count = len(pieces)
-        self.at = <segment*>malloc(self.count * sizeof(segment))
-        for i in range(self.count):
-            self.at[i].data = PyBytes_AS_STRING(pieces[i])
-            self.at[i].size = PyBytes_GET_SIZE(pieces[i])
-
-    def __dealloc__(self):
-        free(self.at)
+include "segments.pxi"
 
 
 def count(Segments s, role):
@@ -92,6 +71,6 @@ def count(Segments s, role):
     p.data = &c
     with nogil:
         for i in range(s.count):
-            if llhttp_execute(&p, s.at[i].data, s.at[i].size) != 0:
+            if llhttp_execute(&p, <const char*>s.at[i].data, s.at[i].size) != 0:
                 break
     return c.messages, c.fields, c.text, c.body

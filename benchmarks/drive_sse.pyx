@@ -1,33 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs the reader of server-sent events over segments, and counts what it gives."""
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport uint8_t, uint64_t
-from libc.stdlib cimport free, malloc
+from libc.stdint cimport uint64_t
 
 from oisp_core.reassemble.sse cimport oisp_sse, sse_feed, sse_free, sse_init
 from oisp_core.types cimport OISP_OK, OISP_TOKEN_EVENT, oisp_status, oisp_token, oisp_tokens
 
-ctypedef struct segment:
-    const uint8_t* data
-    size_t size
 
-
-cdef class Segments:
-    cdef segment* at
-    cdef size_t count
-    cdef list keep
-
-    def __cinit__(self, list pieces):
-        cdef size_t i
-        self.keep = pieces
-        self.count = len(pieces)
-        self.at = <segment*>malloc(self.count * sizeof(segment))
-        for i in range(self.count):
-            self.at[i].data = <const uint8_t*>PyBytes_AS_STRING(pieces[i])
-            self.at[i].size = PyBytes_GET_SIZE(pieces[i])
-
-    def __dealloc__(self):
-        free(self.at)
+include "segments.pxi"
 
 
 cdef int run(Segments s, uint64_t* events, uint64_t* types, uint64_t* payload) noexcept nogil:

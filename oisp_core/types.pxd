@@ -84,6 +84,8 @@ cdef extern from "oisp/token.h" nogil:
         uint32_t count
         uint32_t capacity
     oisp_token* oisp_tokens_push(oisp_tokens* out, uint16_t kind)
+    void oisp_tokens_add(oisp_tokens* out, uint16_t kind, uint64_t offset, const uint8_t* name, uint32_t name_size,
+                         const uint8_t* data, uint32_t size)
 
 
 cdef extern from "oisp/limits.h" nogil:

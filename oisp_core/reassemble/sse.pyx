@@ -32,6 +32,7 @@ from oisp_core.types cimport (
     oisp_status,
     oisp_token,
     oisp_tokens,
+    oisp_tokens_add,
     oisp_tokens_push,
 )
 
@@ -311,7 +312,6 @@ cdef inline size_t plain_event(oisp_sse* p, const uint8_t* d, size_t size, size_
     cdef size_t n
     cdef const uint8_t* kind = NULL
     cdef size_t kind_size = 0
-    cdef oisp_token* t
     if size - i > 8 and memcmp(d + i, b"event: ", 7) == 0:
         kind = d + i + 7
         kind_size = oisp_line_run(kind, size - i - 7)
@@ -324,12 +324,7 @@ cdef inline size_t plain_event(oisp_sse* p, const uint8_t* d, size_t size, size_
     n = scan.find_eol(d + i, size - i)
     if size - i < n + 2 or d[i + n] != c'\n' or d[i + n + 1] != c'\n' or i + n + 2 - at > p.event_max:
         return at
-    t = oisp_tokens_push(out, OISP_TOKEN_EVENT)
-    t.name = kind
-    t.name_size = <uint32_t>kind_size
-    t.data = d + i
-    t.size = <uint32_t>n
-    t.offset = p.offset + i
+    oisp_tokens_add(out, OISP_TOKEN_EVENT, p.offset + i, kind, <uint32_t>kind_size, d + i, <uint32_t>n)
     return i + n + 2
 
 

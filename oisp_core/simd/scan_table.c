@@ -84,34 +84,23 @@ static const oisp_scan scalar_table = {
 
 /* ---- vector forms: one body, given a vector type by macros ------------------------------------------------------------- */
 
-/* FINDER(isa, name, MASK): the index of the first byte for which MASK (an expression in v, a vector) is set. */
+/* The index of the first byte for which MASK (an expression in v, a vector) is set. Vectors are looked at in pairs, and where
+ * the pair has one it is found without a branch: which of the two it was is as good as random, and a wrong guess costs more
+ * than both. The last pair overlaps the one before it. */
 #define FINDER_BODY(ISA, NARROW, MASK) \
   { \
     if (size < ISA##_WIDTH) \
       return NARROW; \
-    size_t i = 0; \
-    for (; i + 2 * ISA##_WIDTH <= size; i += 2 * ISA##_WIDTH) { \
+    size_t gap = size < 2 * ISA##_WIDTH ? size - ISA##_WIDTH : ISA##_WIDTH, last = size - ISA##_WIDTH - gap; \
+    for (size_t i = 0;; i = i + 2 * ISA##_WIDTH < last ? i + 2 * ISA##_WIDTH : last) { \
       ISA##_vector v = ISA##_load(data + i), low = MASK; \
-      v = ISA##_load(data + i + ISA##_WIDTH); \
+      v = ISA##_load(data + i + gap); \
       ISA##_vector high = MASK; \
-      if (ISA##_mask(ISA##_or(low, high))) { \
-        ISA##_bits bits = ISA##_mask(low); \
-        if (bits) \
-          return i + ISA##_first(bits); \
-        return i + ISA##_WIDTH + ISA##_first(ISA##_mask(high)); \
-      } \
+      if (ISA##_mask(ISA##_or(low, high))) \
+        return i + ISA##_either(ISA##_mask(low), ISA##_mask(high), gap); \
+      if (i == last) \
+        return size; \
     } \
-    for (; i + ISA##_WIDTH <= size; i += ISA##_WIDTH) { \
-      ISA##_vector v = ISA##_load(data + i); \
-      ISA##_bits bits = ISA##_mask(MASK); \
-      if (bits) \
-        return i + ISA##_first(bits); \
-    } \
-    if (i == size) \
-      return size; \
-    ISA##_vector v = ISA##_load(data + size - ISA##_WIDTH); \
-    ISA##_bits bits = ISA##_mask(MASK); \
-    return bits ? size - ISA##_WIDTH + ISA##_first(bits) : size; \
   }
 
 #define EOL_MASK(ISA) ISA##_or(ISA##_eq(v, '\n'), ISA##_eq(v, '\r'))
@@ -176,7 +165,6 @@ static inline size_t scalar_find_high(const uint8_t *data, size_t size) {
 
 #define sse2_WIDTH 16
 typedef __m128i sse2_vector;
-typedef uint32_t sse2_bits;
 #define sse2_load(at) _mm_loadu_si128((const __m128i *)(at))
 #define sse2_eq(v, c) _mm_cmpeq_epi8(v, _mm_set1_epi8(c))
 #define sse2_or(a, b) _mm_or_si128(a, b)
@@ -184,7 +172,7 @@ typedef uint32_t sse2_bits;
 #define sse2_high(v) (v) /* movemask takes the top bits, and only those */
 #define sse2_fold(v) _mm_or_si128(v, _mm_set1_epi8(0x20))
 #define sse2_mask(m) (uint32_t)_mm_movemask_epi8(m)
-#define sse2_first(bits) (size_t)__builtin_ctz(bits)
+#define sse2_either(low, high, gap) (size_t)__builtin_ctz((low) | (high) << (gap))
 FINDERS(sse2, , scalar)
 
 static size_t sse2_utf8_prefix(const uint8_t *data, size_t size) PREFIX_BODY(sse2, sse2_find_high)
@@ -201,7 +189,6 @@ TABLE(sse2)
 #define AVX2 __attribute__((target("avx2,bmi,popcnt")))
 #define avx2_WIDTH 32
 typedef __m256i avx2_vector;
-typedef uint32_t avx2_bits;
 #define avx2_load(at) _mm256_loadu_si256((const __m256i *)(at))
 #define avx2_eq(v, c) _mm256_cmpeq_epi8(v, _mm256_set1_epi8(c))
 #define avx2_or(a, b) _mm256_or_si256(a, b)
@@ -209,7 +196,7 @@ typedef uint32_t avx2_bits;
 #define avx2_high(v) (v)
 #define avx2_fold(v) _mm256_or_si256(v, _mm256_set1_epi8(0x20))
 #define avx2_mask(m) (uint32_t)_mm256_movemask_epi8(m)
-#define avx2_first(bits) (size_t)__builtin_ctz(bits)
+#define avx2_either(low, high, gap) (size_t)__builtin_ctzll((low) | (uint64_t)(high) << (gap))
 FINDERS(avx2, AVX2, sse2)
 
 AVX2 static size_t avx2_utf8_prefix(const uint8_t *data, size_t size) PREFIX_BODY(avx2, avx2_find_high)
@@ -228,15 +215,17 @@ TABLE(avx2)
 
 #define neon_WIDTH 16
 typedef uint8x16_t neon_vector;
-typedef uint64_t neon_bits; /* four bits a byte: AArch64 has no movemask, the narrowing shift is its short form */
 #define neon_load(at) vld1q_u8(at)
 #define neon_eq(v, c) vceqq_u8(v, vdupq_n_u8((uint8_t)(c)))
 #define neon_or(a, b) vorrq_u8(a, b)
 #define neon_below(v, c) vcltq_u8(v, vdupq_n_u8(c))
 #define neon_high(v) vcgeq_u8(v, vdupq_n_u8(0x80))
 #define neon_fold(v) vorrq_u8(v, vdupq_n_u8(0x20))
+/* Four bits a byte: AArch64 has no movemask, the narrowing shift is its short form. */
 #define neon_mask(m) vget_lane_u64(vreinterpret_u64_u8(vshrn_n_u16(vreinterpretq_u16_u8(m), 4)), 0)
-#define neon_first(bits) ((size_t)__builtin_ctzll(bits) >> 2)
+static inline size_t neon_either(uint64_t low, uint64_t high, size_t gap) {
+  return low ? (size_t)__builtin_ctzll(low) >> 2 : gap + ((size_t)__builtin_ctzll(high) >> 2);
+}
 FINDERS(neon, , scalar)
 
 static size_t neon_utf8_prefix(const uint8_t *data, size_t size) PREFIX_BODY(neon, neon_find_high)

@@ -157,6 +157,9 @@ static inline int oisp_equal_nocase(const uint8_t *data, const char *lower, size
   return 1;
 }
 
+/* What lies there will soon be read. Any address may be given. */
+static inline void oisp_prefetch(const void *at) { __builtin_prefetch(at); }
+
 /* Value of a hexadecimal digit, or -1. */
 static inline int oisp_hex(uint8_t c) {
   if ((uint8_t)(c - '0') < 10)

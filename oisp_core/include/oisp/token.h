@@ -79,6 +79,12 @@ typedef struct oisp_tokens {
 
 _Static_assert(sizeof(oisp_token) == 48, "ABI");
 
+/* A token that is made of these; the caller has seen that there is room. */
+static inline void oisp_tokens_add(oisp_tokens *out, uint16_t kind, uint64_t offset, const uint8_t *name,
+                                   uint32_t name_size, const uint8_t *data, uint32_t size) {
+  out->at[out->count++] = (oisp_token){kind, 0, 0, offset, data, name, size, name_size, 0};
+}
+
 /* The next free token, zeroed but for kind; NULL when the array is full. */
 static inline oisp_token *oisp_tokens_push(oisp_tokens *out, uint16_t kind) {
   if (out->count >= out->capacity)
