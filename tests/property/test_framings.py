@@ -16,8 +16,10 @@ from typing import Any
 from botocore.eventstream import EventStreamBuffer
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from wsproto.extensions import PerMessageDeflate
 from wsproto.frame_protocol import FrameProtocol, Opcode
 
+from oisp_core.reassemble.content import Inflater
 from oisp_core.reassemble.eventstream import EventStreamParser
 from oisp_core.reassemble.grpc import GrpcParser
 from oisp_core.reassemble.ndjson import NdjsonParser
@@ -158,6 +160,23 @@ def test_websocket(made: tuple[bytes, list[tuple[bytes, int]]], cuts: list[int],
     assert (last.kind, last.number, last.data) == (TokenKind.END, 1001, b"bye")
     for limit in (20, 1 << 20):
         same_however_cut(lambda limit=limit: WebSocketParser(message_max=limit), flip(closed, flips), cuts)
+
+
+@given(st.lists(st.lists(st.text(max_size=60), min_size=1, max_size=3), max_size=4), st.booleans(), CUTS)
+@settings(max_examples=100, deadline=None)
+def test_websocket_with_permessage_deflate(messages: list[list[str]], client: bool, cuts: list[int]) -> None:
+    """What wsproto compressed, the window going from message to message, comes back; empty ones too."""
+    extension = PerMessageDeflate()
+    extension.finalize("permessage-deflate")
+    protocol = FrameProtocol(client=client, extensions=[extension])
+    wire = b"".join(
+        protocol.send_data(piece, fin=i == len(pieces) - 1) for pieces in messages for i, piece in enumerate(pieces)
+    )
+    tokens, status = same_however_cut(WebSocketParser, wire, cuts)
+    inflater = Inflater("deflate-raw")
+    assert [t.flags for t in tokens] == [0x11] * len(messages)
+    assert [inflater.decode(t.data + b"\0\0\xff\xff").decode() for t in tokens] == ["".join(p) for p in messages]
+    assert status == Status.OK
 
 
 @given(st.lists(st.tuples(st.sampled_from([0, 1, 0x80]), st.binary(max_size=40)), max_size=5), CUTS, FLIPS)
