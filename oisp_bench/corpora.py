@@ -49,6 +49,7 @@ class Corpus:
     exchanges: int = 0
     deltas: int = 0
     facts: dict[str, Any] = field(default_factory=dict)
+    made: dict[int, list[bytes]] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
@@ -77,7 +78,15 @@ class Corpus:
         return made
 
     def packed(self, batch: int = BATCH) -> list[bytes]:
-        """ABI records (oisp/record.h) in buffers of about `batch` bytes; contexts first where a connection begins."""
+        """ABI records (oisp/record.h) in buffers of about `batch` bytes; contexts first where a connection begins.
+
+        Made once: all that read records read the same ones, so that none finds them warmer in the caches than another.
+        """
+        if batch not in self.made:
+            self.made[batch] = self._pack(batch)
+        return self.made[batch]
+
+    def _pack(self, batch: int) -> list[bytes]:
         buffers: list[bytes] = []
         now: list[bytes] = []
         have = 0

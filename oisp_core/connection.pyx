@@ -27,7 +27,7 @@ from oisp_core.message cimport (
 )
 from oisp_core.reassemble.http1 cimport (
     http1_feed, http1_finish, http1_free, http1_gap, http1_idle, http1_init, http1_no_body, http1_probe, http1_reset,
-    http1_tunnel,
+    http1_tunnel, oisp_http1_chunk, oisp_http1_chunk_rest,
 )
 from oisp_core.reassemble.http2 cimport http2_role
 from oisp_core.reassemble.sniff cimport (
@@ -615,16 +615,36 @@ cdef int side_index(oisp_conn* c, oisp_side* side) noexcept nogil:
     return 0 if side == &c.flow.side[0] else 1
 
 
+cdef size_t read_chunks(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
+    """The steady state of a stream: chunks that lie whole in the input. Answers how many bytes they have."""
+    cdef oisp_turn* t = c.flow.answer
+    cdef size_t at = 0, used, start, length
+    if t == NULL or not t.flags & OISP_TURN_RESPONSE_HEAD:
+        return 0
+    while at < size:
+        used = oisp_http1_chunk(&side.http, data + at, size - at, &start, &length)
+        if used == 0:
+            break
+        turn_response_data(&e.shared, t, data + at + start, length, ts)
+        at += used
+    return at
+
+
 cdef size_t read_responses(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size,
                            int forced) noexcept nogil:
     """Answers how much of it has to wait for a request. The connection may be dismissed on return."""
     cdef oisp_tokens tokens
     cdef oisp_status status = OISP_OK
     cdef oisp_flow* f = c.flow
-    cdef size_t used = 0
+    cdef size_t used = 0, end
     tokens.at = e.tokens
     tokens.capacity = e.tokens_capacity
     while True:
+        used = read_chunks(e, c, side, ts, data, size)
+        if used and used == size:
+            return 0
+        data += used
+        size -= used
         if f.answer == NULL:
             if size == 0:
                 return 0

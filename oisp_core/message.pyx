@@ -13,8 +13,8 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from oisp_core.decode.decoder cimport (
-    OISP_FRAMING_EVENTSTREAM, OISP_FRAMING_GRPC, OISP_FRAMING_NDJSON, OISP_FRAMING_NONE, decode_event, decode_finish,
-    decode_request, decode_response, dialect_framing, exchange_error, exchange_free, exchange_new,
+    OISP_FRAMING_EVENTSTREAM, OISP_FRAMING_GRPC, OISP_FRAMING_NDJSON, OISP_FRAMING_NONE, OISP_FRAMING_SSE, decode_event,
+    decode_finish, decode_known, decode_request, decode_response, dialect_framing, exchange_error, exchange_free, exchange_new,
     exchange_path_model, exchange_reset, oisp_dialects,
 )
 from oisp_core.emit cimport emit_answer, emit_chunk, emit_request
@@ -22,6 +22,7 @@ from oisp_core.inflate cimport field, find_codings, give_inflater, inflate_piece
 from oisp_core.links cimport links_free, links_init
 from oisp_core.match.rules cimport match_request, match_request_body, match_response, oisp_rules
 from oisp_core.reader cimport reader_feed, reader_finish, reader_free, reader_gap, reader_init, reader_skip
+from oisp_core.reassemble.sse cimport oisp_sse, oisp_sse_between
 from oisp_core.reasons cimport (
     MISSING_CONTENT, MISSING_HEADERS, MISSING_MESSAGES, MISSING_REQUEST, MISSING_RESPONSE, OISP_COMPLETENESS_PARTIAL,
     REASON_ENCODING, REASON_ERROR_IN_STREAM, REASON_HEADERS_LOST, REASON_IN_FLIGHT, REASON_LENIENT, REASON_LIMIT, REASON_REQUEST_LOST,
@@ -426,11 +427,35 @@ cdef void read_events(oisp_shared* s, oisp_turn* t, const oisp_tokens* tokens, u
             t.flags |= OISP_TURN_STREAM_LOST
 
 
+cdef size_t read_known(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, uint64_t ts) noexcept nogil:
+    """The steady state of a stream: events that lie whole in the input and fit a learned shape, lines and all. Answers how
+    many bytes they have."""
+    cdef oisp_sse* sse = &t.reader.as_.sse
+    cdef size_t at = 0, used
+    if t.reader.kind != OISP_FRAMING_SSE or not oisp_sse_between(sse):
+        return 0
+    while at < size:
+        used = decode_known(t.x, data + at, size - at if size - at < sse.event_max else sse.event_max)
+        if used == 0:
+            break
+        at += used
+        if t.x.first_content and t.token_first == 0:
+            t.token_first = ts
+        if t.x.chunk_kind:
+            emit_chunk(s, t, ts)
+    sse.offset += at
+    return at
+
+
 cdef void read_stream(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, uint64_t ts) noexcept nogil:
     cdef oisp_token room[EVENT_TOKENS]
     cdef oisp_tokens tokens
     cdef oisp_status status = OISP_OK
-    cdef size_t used = 0
+    cdef size_t used = read_known(s, t, data, size, ts)
+    if used and used == size:
+        return
+    data += used
+    size -= used
     tokens.at = room
     tokens.capacity = EVENT_TOKENS
     while t.reader.kind:
@@ -439,7 +464,7 @@ cdef void read_stream(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t 
         read_events(s, t, &tokens, ts)
         data += used
         size -= used
-        if status == OISP_MORE or (status == OISP_OK and size == 0 and tokens.count == 0):
+        if status == OISP_MORE or (status == OISP_OK and size == 0 and tokens.count < tokens.capacity):
             return
         if status != OISP_OK:
             skip_document(s, t, status, size)

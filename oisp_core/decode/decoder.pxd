@@ -37,6 +37,9 @@ cdef oisp_status decode_request(const oisp_dialects* t, oisp_exchange* x, const 
 # One whole document of the response.
 cdef oisp_status decode_response(const oisp_dialects* t, oisp_exchange* x, const uint8_t* data, size_t size, bint complete) noexcept nogil
 # One event of a streamed response; sets x.chunk_* and x.first_content.
+# The event with its lines that stands at the start of a server-sent stream, if all of it is there and a learned shape takes
+# it: how many bytes it has, its blank line included. 0: decode_event has to read it. As decode_event otherwise.
+cdef size_t decode_known(oisp_exchange* x, const uint8_t* data, size_t size) noexcept nogil
 cdef oisp_status decode_event(const oisp_dialects* t, oisp_exchange* x, oisp_slice name, const uint8_t* data, size_t size) noexcept nogil
 # One message of a session (WebSocket), sent by the client or received: request and answer of the turn in x grow with it.
 # Answers bits of enum oisp_says: at ASK (or BEGIN without an ASK before it) the request is complete and can be given out, at

@@ -205,6 +205,8 @@ cdef struct shape:
     uint32_t sink_count
     uint8_t name[64]         # of the event
     uint32_t name_size
+    uint8_t lines[80]        # what stands before it in a server-sent stream
+    uint32_t lines_size      # 0: it stands in more than one line
 
 # What decode keeps beside an exchange; the exchange is its first member.
 cdef struct work:
@@ -1511,6 +1513,20 @@ cdef bint steady(const oisp_dialects_table* t, work* w) noexcept nogil:
     return True
 
 
+# `event: NAME` if it has one, and `data: `.
+cdef void note_lines(shape* s, const uint8_t* data, size_t size) noexcept nogil:
+    s.lines_size = 0
+    if memchr(data, c"\n", size) != NULL or memchr(data, c"\r", size) != NULL:
+        return
+    if s.name_size:
+        memcpy(s.lines, b"event: ", 7)
+        memcpy(s.lines + 7, s.name, s.name_size)
+        s.lines[7 + s.name_size] = c"\n"
+        s.lines_size = 8 + s.name_size
+    memcpy(s.lines + s.lines_size, b"data: ", 6)
+    s.lines_size += 6
+
+
 # The event just scanned and the one before it: a shape, if they have one.
 cdef void learn(const oisp_dialects_table* t, work* w, oisp_slice name, const uint8_t* data, size_t size) noexcept nogil:
     cdef uint32_t texts[SINKS]
@@ -1539,6 +1555,7 @@ cdef void learn(const oisp_dialects_table* t, work* w, oisp_slice name, const ui
             if name.size:
                 memcpy(s.name, name.data, name.size)
             s.name_size = name.size
+            note_lines(s, data, size)
             w.shape_last = w.shape_next
             w.shape_next = (w.shape_next + 1) % TEMPLATES
             if w.shape_count < TEMPLATES:
@@ -1590,6 +1607,49 @@ cdef bint fits(work* w, oisp_slice name, const uint8_t* data, size_t size) noexc
     return False
 
 
+cdef void begin_event(work* w) noexcept nogil:
+    w.x.flags |= OISP_X_STREAMED
+    w.x.chunk_kind = w.x.chunk_role = w.x.chunk_finish = 0
+    w.x.chunk_call = 0
+    text_clear(&w.x.chunk_content)
+    text_clear(&w.x.chunk_arguments)
+    w.chunk_choice = 0
+    w.restarted = 0
+    w.sink_count = 0
+    w.streaming = 2
+
+
+# The blank line after an event: how many bytes the ends of both lines have.
+cdef inline size_t blank_line(const uint8_t* data, size_t size) noexcept nogil:
+    if size >= 2 and data[0] == c"\n" and data[1] == c"\n":
+        return 2
+    return 4 if size >= 4 and memcmp(data, b"\r\n\r\n", 4) == 0 else 0
+
+
+cdef size_t decode_known(oisp_exchange* x, const uint8_t* data, size_t size) noexcept nogil:
+    cdef work* w = <work*> x
+    cdef oisp_span pieces[SINKS]
+    cdef uint32_t i, _, at = w.shape_last
+    cdef size_t used, end
+    cdef const shape* s
+    for _ in range(w.shape_count):
+        s = &w.shapes[at]
+        if s.lines_size and s.lines_size < size and s.template.slot_count and template_same(data, s.lines, s.lines_size):
+            used = template_prefix(&s.template, w.json.scan, data + s.lines_size, size - s.lines_size, True, pieces)
+            end = blank_line(data + s.lines_size + used, size - s.lines_size - used) if used else 0
+            if end:
+                begin_event(w)
+                for i in range(s.sink_count):
+                    extend(w, &s.sinks[i], data + s.lines_size, &pieces[i])
+                w.shape_last = at
+                w.tries = LEARN_TRIES
+                w.fitted += 1
+                note_chunk(w)
+                return s.lines_size + used + end
+        at = at + 1 if at + 1 < w.shape_count else 0
+    return 0
+
+
 cdef oisp_status decode_event(const oisp_dialects* table, oisp_exchange* x, oisp_slice name, const uint8_t* data, size_t size) noexcept nogil:
     cdef const oisp_dialects_table* t = <const oisp_dialects_table*> table
     cdef work* w = <work*> x
@@ -1598,15 +1658,7 @@ cdef oisp_status decode_event(const oisp_dialects* table, oisp_exchange* x, oisp
     cdef uint32_t bits = 0
     if d == NULL:
         return OISP_BAD
-    x.flags |= OISP_X_STREAMED
-    x.chunk_kind = x.chunk_role = x.chunk_finish = 0
-    x.chunk_call = 0
-    text_clear(&x.chunk_content)
-    text_clear(&x.chunk_arguments)
-    w.chunk_choice = 0
-    w.restarted = 0
-    w.sink_count = 0
-    w.streaming = 2
+    begin_event(w)
     if w.shape_count and fits(w, name, data, size):
         note_chunk(w)
         return OISP_OK

@@ -85,6 +85,9 @@ cdef extern from "oisp/template.h" nogil:
         uint32_t size
         uint32_t flags
     void oisp_template_wipe(oisp_template* t)
+    bint template_same "oisp_template_same"(const uint8_t* a, const uint8_t* b, size_t size)
+    size_t template_prefix "oisp_template_prefix"(const oisp_template* t, const oisp_scan* scan, const uint8_t* data, size_t size,
+                                                  bint line, oisp_span* out)
 
 cdef int template_learn(oisp_template* t, const oisp_scan* scan, const uint8_t* a, size_t a_size, const uint8_t* b, size_t b_size,
                         const uint32_t* texts, uint32_t text_count, const uint32_t* fixed, uint32_t fixed_count) noexcept nogil

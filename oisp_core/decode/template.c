@@ -3,7 +3,6 @@
  * See template.h.
  */
 #include "oisp/template.h"
-#include "oisp/jsontext.h"
 
 #define TOKENS 64
 
@@ -102,31 +101,5 @@ int oisp_template_learn(oisp_template *t, const oisp_scan *scan, const uint8_t *
 
 int oisp_template_match(const oisp_template *t, const oisp_scan *scan, const uint8_t *data, size_t size,
                         oisp_span *out) {
-  const uint8_t *p = data, *end = data + size, *literal = t->literals.data;
-  for (uint32_t i = 0; i < t->slot_count; i++) {
-    const oisp_template_slot *s = &t->slots[i];
-    if ((size_t)(end - p) < s->literal || memcmp(p, literal, s->literal) != 0)
-      return 0;
-    p += s->literal;
-    literal += s->literal;
-    int flags = 0;
-    const uint8_t *q = p;
-    if (s->kind <= OISP_TEMPLATE_STRING) {
-      q = oisp_string_end(scan, p, end, &flags);
-      if (flags & ~OISP_CAPTURE_ESCAPED)
-        return 0;
-      if (s->kind == OISP_TEMPLATE_TEXT) {
-        if ((q != p) != s->filled)
-          return 0;
-        out[s->target] = (oisp_span){(uint32_t)(p - data), (uint32_t)(q - p), (uint32_t)flags};
-      }
-    } else if (s->kind == OISP_TEMPLATE_NUMBER) {
-      if (p == end || (*p != '-' && (uint8_t)(*p - '0') > 9) || (q = oisp_number_end(p, end, &flags)) == NULL || flags)
-        return 0;
-    } else
-      while (q < end && (*q == ' ' || *q == '\n' || *q == '\r' || *q == '\t'))
-        q++;
-    p = q;
-  }
-  return (size_t)(end - p) == t->tail && memcmp(p, literal, t->tail) == 0;
+  return size != 0 && oisp_template_prefix(t, scan, data, size, 0, out) == size;
 }

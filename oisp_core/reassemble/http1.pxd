@@ -30,6 +30,11 @@ cdef extern from "oisp/http1.h" nogil:
         uint8_t body
         uint8_t failed
         uint8_t end_flags
+    enum:
+        OISP_HTTP1_CHUNK_SIZE
+        OISP_HTTP1_CHUNK_DATA
+    size_t oisp_http1_chunk(oisp_http1* p, const uint8_t* data, size_t size, size_t* start, size_t* length)
+    size_t oisp_http1_chunk_rest(const oisp_http1* p, size_t size)
 
 # role: OISP_TOKEN_REQUEST or OISP_TOKEN_RESPONSE
 cdef void http1_init(oisp_http1* p, int role, size_t head_max, size_t fields_max) noexcept nogil

@@ -74,11 +74,11 @@ cdef enum:
     STATE_DECIDE = 2       # after HEAD_END: the caller may say that there is no body, or that a tunnel begins
     STATE_LENGTH = 3       # body of known length
     STATE_CLOSE = 4        # body until the stream ends
-    STATE_CHUNK_SIZE = 5   # digits of the chunk size
+    STATE_CHUNK_SIZE = OISP_HTTP1_CHUNK_SIZE  # digits of the chunk size
     STATE_CHUNK_BLANK = 6  # blanks after the digits
     STATE_CHUNK_EXT = 7    # chunk extension
     STATE_CHUNK_LF = 8     # CR of the chunk-size line was read
-    STATE_CHUNK_DATA = 9
+    STATE_CHUNK_DATA = OISP_HTTP1_CHUNK_DATA
     STATE_DATA_CR = 10     # after the data of a chunk
     STATE_DATA_LF = 11
     STATE_TRAILERS = 12

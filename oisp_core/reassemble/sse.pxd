@@ -21,6 +21,7 @@ cdef extern from "oisp/sse.h" nogil:
         uint8_t skipping
         uint8_t doubt
         uint8_t failed
+    bint oisp_sse_between(const oisp_sse* p)
 
 cdef void sse_init(oisp_sse* p, size_t event_max) noexcept nogil
 cdef oisp_status sse_feed(oisp_sse* p, const uint8_t* data, size_t size, oisp_tokens* out, size_t* used) noexcept nogil

@@ -44,4 +44,39 @@ typedef struct oisp_http1 {
 _Static_assert(sizeof(oisp_http1_head) == 24, "ABI");
 _Static_assert(sizeof(oisp_http1) == 88, "ABI");
 
+enum {
+  OISP_HTTP1_CHUNK_SIZE = 5, /* oisp_http1.state where a chunk-size line begins, or its digits go on */
+  OISP_HTTP1_CHUNK_DATA = 9
+};
+
+/* Of `size` bytes of input, those up to the end of the chunk that is being read; all, where it is anything else. */
+static inline size_t oisp_http1_chunk_rest(const oisp_http1 *p, size_t size) {
+  return p->state == OISP_HTTP1_CHUNK_DATA && size > 2 && p->left < size - 2 ? (size_t)p->left + 2 : size;
+}
+
+/* The steady state of a stream, without tokens: one whole chunk, `digits CR LF data CR LF`, at the start of the input.
+ * Answers how many bytes it has, or 0: it is anything else, and http1_feed reads it. */
+static inline size_t oisp_http1_chunk(oisp_http1 *p, const uint8_t *data, size_t size, size_t *start, size_t *length) {
+  size_t n = 0, i = 0, digit;
+  if (p->state != OISP_HTTP1_CHUNK_SIZE || p->line || p->failed || p->held.data)
+    return 0;
+  for (; i < 6 && i < size; i++) {
+    digit = (size_t)(data[i] - '0');
+    if (digit > 9) {
+      digit = (size_t)((data[i] | 0x20) - 'a');
+      if (digit > 5)
+        break;
+      digit += 10;
+    }
+    n = n << 4 | digit;
+  }
+  if (n == 0 || size < i + n + 4 || data[i] != '\r' || data[i + 1] != '\n' || data[i + n + 2] != '\r' ||
+      data[i + n + 3] != '\n')
+    return 0;
+  *start = i + 2;
+  *length = n;
+  p->offset += i + n + 4;
+  return i + n + 4;
+}
+
 #endif

@@ -26,4 +26,9 @@ typedef struct oisp_sse {
 
 _Static_assert(sizeof(oisp_sse) == 48, "ABI");
 
+/* Between two events, with nothing held: whoever knows a whole event that begins here may take it and move `offset`. */
+static inline int oisp_sse_between(const oisp_sse *p) {
+  return p->started && !p->failed && !p->holding && !p->skipping && !p->doubt && p->held.size == 0;
+}
+
 #endif

@@ -12,8 +12,13 @@
 #define OISP_TEMPLATE_H
 
 #include "buffer.h"
+#include "jsontext.h"
 #include "scan.h"
 #include <stdint.h>
+#include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
 
 #define OISP_TEMPLATE_SLOTS 12 /* values that may change; an event with more of them is scanned */
 
@@ -54,6 +59,94 @@ int oisp_template_learn(oisp_template *t, const oisp_scan *scan, const uint8_t *
 /* 1: the event fits; out[target] is the piece of each text. */
 int oisp_template_match(const oisp_template *t, const oisp_scan *scan, const uint8_t *data, size_t size,
                         oisp_span *out);
+
+/* Literals are nearly always equal, so there is nothing to gain from stopping at the first difference. */
+static inline int oisp_template_same(const uint8_t *a, const uint8_t *b, size_t size) {
+  uint64_t x, y, differs = 0;
+  size_t i = 0;
+#ifdef __SSE2__
+  if (size >= 16) {
+    __m128i all = _mm_setzero_si128();
+    for (; i + 16 < size; i += 16)
+      all = _mm_or_si128(
+          all, _mm_xor_si128(_mm_loadu_si128((const __m128i *)(a + i)), _mm_loadu_si128((const __m128i *)(b + i))));
+    i = size - 16;
+    all = _mm_or_si128(
+        all, _mm_xor_si128(_mm_loadu_si128((const __m128i *)(a + i)), _mm_loadu_si128((const __m128i *)(b + i))));
+    return _mm_movemask_epi8(_mm_cmpeq_epi8(all, _mm_setzero_si128())) == 0xffff;
+  }
+#endif
+  if (size < 8) {
+    for (; i < size; i++)
+      differs |= a[i] ^ b[i];
+    return differs == 0;
+  }
+  for (; i + 8 < size; i += 8) {
+    memcpy(&x, a + i, 8);
+    memcpy(&y, b + i, 8);
+    differs |= x ^ y;
+  }
+  memcpy(&x, a + size - 8, 8);
+  memcpy(&y, b + size - 8, 8);
+  return (differs | (x ^ y)) == 0;
+}
+
+/* As oisp_string_end; most strings of a delta are plain and short, and end in the first 16 bytes. `start`: no byte before it
+ * may be read. */
+static inline const uint8_t *oisp_template_string(const oisp_scan *scan, const uint8_t *start, const uint8_t *p,
+                                                  const uint8_t *end, int *flags) {
+#ifdef __SSE2__
+  if (end - start >= 16) {
+    int before = end - p < 16 ? (int)(16 - (end - p)) : 0;
+    __m128i bytes = _mm_loadu_si128((const __m128i *)(p - before));
+    __m128i control = _mm_cmpeq_epi8(_mm_min_epu8(bytes, _mm_set1_epi8(0x1f)), bytes);
+    __m128i quote = _mm_cmpeq_epi8(bytes, _mm_set1_epi8('"'));
+    __m128i special = _mm_or_si128(quote, _mm_cmpeq_epi8(bytes, _mm_set1_epi8('\\')));
+    /* the sign of bytes tells those >= 0x80 */
+    unsigned stops = (unsigned)_mm_movemask_epi8(_mm_or_si128(_mm_or_si128(control, special), bytes)) >> before;
+    if (stops && p[__builtin_ctz(stops)] == '"') {
+      *flags = 0;
+      return p + __builtin_ctz(stops);
+    }
+  }
+#endif
+  return oisp_string_end(scan, p, end, flags);
+}
+
+/* Where the event that begins at `data` ends, if it fits; 0 if not. What follows it is not looked at. `line`: the event
+ * stands in one line, so that its blanks are none that end one. */
+static inline size_t oisp_template_prefix(const oisp_template *t, const oisp_scan *scan, const uint8_t *data,
+                                          size_t size, int line, oisp_span *out) {
+  const uint8_t *p = data, *end = data + size, *literal = t->literals.data;
+  for (uint32_t i = 0; i < t->slot_count; i++) {
+    const oisp_template_slot *s = &t->slots[i];
+    if ((size_t)(end - p) < s->literal || !oisp_template_same(p, literal, s->literal))
+      return 0;
+    p += s->literal;
+    literal += s->literal;
+    int flags = 0;
+    const uint8_t *q = p;
+    if (s->kind <= OISP_TEMPLATE_STRING) {
+      q = oisp_template_string(scan, data, p, end, &flags);
+      if (flags & ~OISP_CAPTURE_ESCAPED)
+        return 0;
+      if (s->kind == OISP_TEMPLATE_TEXT) {
+        if ((q != p) != s->filled)
+          return 0;
+        out[s->target] = (oisp_span){(uint32_t)(p - data), (uint32_t)(q - p), (uint32_t)flags};
+      }
+    } else if (s->kind == OISP_TEMPLATE_NUMBER) {
+      if (p == end || (*p != '-' && (uint8_t)(*p - '0') > 9) || (q = oisp_number_end(p, end, &flags)) == NULL || flags)
+        return 0;
+    } else
+      while (q < end && (*q == ' ' || *q == '\t' || (!line && (*q == '\n' || *q == '\r'))))
+        q++;
+    p = q;
+  }
+  if ((size_t)(end - p) < t->tail || !oisp_template_same(p, literal, t->tail))
+    return 0;
+  return (size_t)(p + t->tail - data);
+}
 
 static inline void oisp_template_wipe(oisp_template *t) {
   oisp_buffer_wipe(&t->literals);
