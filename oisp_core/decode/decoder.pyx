@@ -803,11 +803,45 @@ cdef void add_member(oisp_buffer* b, const oisp_slice* key, const oisp_slice* va
     oisp_buffer_append(b, value.data, value.size)
 
 
+cdef inline bint in_number(uint8_t c) noexcept nogil:
+    return <uint8_t> (c - c"0") < 10 or c == c"-" or c == c"+" or c == c"." or c == c"e" or c == c"E"
+
+
+# Two documents that are equal but for the numbers outside of strings: counters of a stream.
+cdef bint numbers_differ(const uint8_t* a, size_t a_size, const uint8_t* b, size_t b_size) noexcept nogil:
+    cdef size_t i = 0, j = 0
+    cdef bint inside = False
+    while i < a_size and j < b_size:
+        if not inside and (<uint8_t> (a[i] - c"0") < 10 or a[i] == c"-"):
+            if <uint8_t> (b[j] - c"0") > 9 and b[j] != c"-":
+                return False
+            while i < a_size and in_number(a[i]):
+                i += 1
+            while j < b_size and in_number(b[j]):
+                j += 1
+            continue
+        if a[i] != b[j]:
+            return False
+        if a[i] == c"\\" and inside and i + 1 < a_size and j + 1 < b_size:
+            i += 1
+            j += 1
+            if a[i] != b[j]:
+                return False
+        elif a[i] == c'"':
+            inside = not inside
+        i += 1
+        j += 1
+    return i == a_size and j == b_size
+
+
 cdef void merge_json(work* w, oisp_text* t, const uint8_t* data, size_t size) noexcept nogil:
     cdef const uint8_t* old = w.x.arena.data + t.offset
     cdef const uint8_t* old_end = old + t.size
     cdef const uint8_t* p = old + 1
     cdef oisp_slice key, value, other
+    if numbers_differ(old, t.size, data, size):
+        put_json(w, t, data, size, False)
+        return
     oisp_buffer_wipe(&w.scratch)
     oisp_buffer_append(&w.scratch, b"{", 1)
     while True:
