@@ -7,6 +7,7 @@ lead to the same event. Money is compared to a billionth of a cent. Everything e
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections import Counter
 from typing import Any
@@ -14,7 +15,16 @@ from typing import Any
 from oisp_bench.corpora import Corpus
 from oisp_core.errors import OispError
 
-__all__ = ["WrongAnswer", "collect", "events_of", "fields", "same_events", "true_events", "without_origin"]
+__all__ = [
+    "WrongAnswer",
+    "collect",
+    "events_of",
+    "fields",
+    "same_events",
+    "true_digests",
+    "true_events",
+    "without_origin",
+]
 
 
 class WrongAnswer(OispError):
@@ -24,6 +34,7 @@ class WrongAnswer(OispError):
 def collect(runner: Any) -> bytes:
     """All that one run gives."""
     pieces: list[bytes] = []
+    runner.prepare()
     runner.run(pieces.append)
     return b"".join(pieces)
 
@@ -129,6 +140,33 @@ def true_events(events: list[dict[str, Any]], corpus: Corpus) -> None:
     extra = set(by_connection) - {conn for conn, exchanges in corpus.truth.items() if exchanges}
     if extra:
         raise WrongAnswer(f"events of connections that held nothing to report: {sorted(extra)[:5]}")
+
+
+def true_digests(events: list[dict[str, Any]], corpus: Corpus) -> None:
+    """Under `metadata`: the hash and the length of each text, made from the text that was sent."""
+    wanted = Counter(
+        (len(text), "sha256:" + hashlib.sha256(text.encode()).hexdigest()[:16])
+        for rows in corpus.truth.values()
+        for exchange in rows
+        for text in [*exchange.get("messages", []), exchange["text"]]
+    )
+    found: Counter[tuple[int, str]] = Counter()
+
+    def walk(value: Any) -> None:
+        if isinstance(value, dict):
+            if "$redacted" in value:
+                found[value["$redacted"]["original_length"], value["$redacted"]["hash"]] += 1
+            else:
+                for inner in value.values():
+                    walk(inner)
+        elif isinstance(value, list):
+            for inner in value:
+                walk(inner)
+
+    for event in events:
+        walk(event)
+    if wanted - found:
+        raise WrongAnswer(f"{sum((wanted - found).values())} texts have no right hash in the events")
 
 
 def _statements(truth: dict[str, Any], asked: dict[str, Any], said: dict[str, Any]) -> list[tuple[str, Any, Any]]:

@@ -37,6 +37,10 @@ def parser() -> argparse.ArgumentParser:
     corpus = verbs.add_parser("corpus", help="make the traffic of a case, as a recording", allow_abbrev=False)
     corpus.add_argument("cases", nargs="+", metavar="CASE")
     corpus.add_argument("--out", type=Path, metavar="FILE", help="write it here, for `oisp-sensor replay` (one CASE)")
+    scale = verbs.add_parser("scale", help="threads, a million silent connections, memory, growth", allow_abbrev=False)
+    scale.add_argument("--idle", type=_count, default=1_000_000, metavar="N", help="silent ones (default 1000000)")
+    scale.add_argument("--rounds", type=_count, default=7, metavar="N")
+    scale.add_argument("--json", type=Path, metavar="FILE", help="add it to this stored result")
     readme = verbs.add_parser("readme", help="print the table of the README from a stored result", allow_abbrev=False)
     readme.add_argument("result", type=Path)
     return whole
@@ -139,6 +143,22 @@ def _corpus(args: argparse.Namespace) -> int:
         )
         if args.out:
             results.put(args.out, made.recording())
+    return 0
+
+
+def _scale(args: argparse.Namespace) -> int:
+    import msgspec
+    from rich.console import Console
+
+    from oisp_bench import report, results, scaling
+
+    progress = Console(stderr=True, highlight=False)
+    with progress.status("") as status:
+        found = scaling.measure_scaling(idle=args.idle, rounds=args.rounds, say=status.update)
+    report.print_scaling(Console(highlight=False), found)
+    if args.json:
+        run = results.read(args.json)
+        results.write(msgspec.structs.replace(run, scaling=found), args.json)
     return 0
 
 

@@ -42,6 +42,9 @@ cdef class Limit:
     def __dealloc__(self):
         limit_free(self.state)
 
+    def prepare(self):
+        limit_reset(self.state)
+
     def run(self, sink=None):
         cdef Py_buffer view
         cdef limit_counts c

@@ -9,8 +9,9 @@ from rich.text import Text
 
 from oisp_bench.measure import CaseResult, EngineResult, Spread
 from oisp_bench.results import Change, Run, best
+from oisp_bench.scaling import Scaling
 
-__all__ = ["print_case", "print_changes", "print_head", "readme_table"]
+__all__ = ["print_case", "print_changes", "print_head", "print_scaling", "readme_table"]
 
 BAR = 14
 
@@ -92,6 +93,20 @@ def print_changes(console: Console, changes: list[Change]) -> None:
 
 def _spread(s: Spread) -> str:
     return f"{s.middle:.2f} ({s.low:.2f}..{s.high:.2f})"
+
+
+def print_scaling(console: Console, s: Scaling) -> None:
+    if s.threads is None:
+        console.print(f"two engines on threads: not measured, this process has {s.cpus} CPU")
+    else:
+        console.print(f"two engines on two threads: {s.threads:.2f} times the speed of one ({s.cpus} CPUs)")
+    console.print(f"64 active connections among {s.idle_connections:,}: {s.idle:.2f} times the cost of 64 alone")
+    for name, size in s.memory.items():
+        console.print(f"memory of a connection, {name}: {size:,} bytes")
+    for name, per in s.body.items():
+        console.print(f"request of {name}: {per:.3f} ns a byte")
+    for name, per in s.deltas.items():
+        console.print(f"stream of {name} deltas: {per:.0f} ns a delta")
 
 
 # --- the README's table ---

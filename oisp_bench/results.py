@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from oisp_bench.machine import Build, Machine
 from oisp_bench.measure import CaseResult, EngineResult, Spread
+from oisp_bench.scaling import Scaling
 from oisp_core.errors import ConfigError
 
 __all__ = ["Run", "best", "changes", "put", "read", "write"]
@@ -24,7 +24,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     build: Build
     cpu: int | None
     cases: list[CaseResult]
-    scaling: dict[str, Any] = {}
+    scaling: Scaling | None = None
 
 
 def write(run: Run, path: Path) -> None:

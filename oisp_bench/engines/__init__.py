@@ -21,6 +21,7 @@ class RunnerFactory(NamedTuple):
     make: Callable[[Any, Any, bool], Runner]
     about: str
     origin: bool = True  # its events say where the bytes were captured
+    events: bool = True  # it makes events; else it is no rival but a yardstick
 
 
 def _packed(corpus: Any, content: Any, chunks: bool) -> Runner:
@@ -41,12 +42,19 @@ def _peer(corpus: Any, content: Any, chunks: bool) -> Runner:
     return Pipeline(corpus, content=content, chunks=chunks)
 
 
+def _sha256(corpus: Any, content: Any, chunks: bool) -> Runner:
+    from oisp_bench.engines.digest import Digests
+
+    return Digests(corpus)
+
+
 REGISTRY = {
     "packed": RunnerFactory("ours", (), _packed, "the engine, packed records (what the sensor feeds it)"),
     "calls": RunnerFactory("ours", (), _calls, "the engine, one Python call a segment", origin=False),
     "peer": RunnerFactory(
         "peer", ("httptools", "ahocorasick_rs"), _peer, "httptools, bytes.split, ahocorasick_rs, msgspec"
     ),
+    "sha256": RunnerFactory("peer", (), _sha256, "hashlib.sha256 of the texts alone: makes no events", events=False),
 }
 
 

@@ -14,6 +14,10 @@ Sink = Callable[[bytes], object]
 class Runner(Protocol):
     """Everything that can be done before the clock starts is done when it is made."""
 
+    def prepare(self) -> object:
+        """Before each run, not timed: what it saw before is forgotten, what it allocated may stay."""
+        ...
+
     def run(self, sink: Sink) -> object:
         """The corpus once from its first byte to its last event; NDJSON goes to `sink`, some hundred KB at a time."""
         ...

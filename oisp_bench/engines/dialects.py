@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import hashlib
 import re
+import struct
 import time
 from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, Protocol
+from zlib import crc32
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
@@ -44,6 +46,7 @@ class Message(Struct, forbid_unknown_fields=True):
 
 class RequestData(Struct):
     request_id: str
+    conversation_id: str
     provider: Raw
     model: Raw
     auth: Raw
@@ -84,12 +87,13 @@ class Usage(Struct, omit_defaults=True):
 
 class ResponseData(Struct):
     request_id: str
+    conversation_id: str
     provider: Raw
-    model: Raw
     status_code: int
     choices: list[Choice]
     usage: Usage
     latency_ms: int
+    model: Raw | UnsetType = UNSET
     provider_request_id: str | UnsetType = UNSET
     time_to_first_token_ms: int | UnsetType = UNSET
     success: bool = True
@@ -187,6 +191,8 @@ def auth_of(value: bytes | None) -> Raw:
     if value is None:
         return raw({"type": "none"})
     key = value.removeprefix(b"Bearer ")
+    if value.startswith(b"AWS4-"):
+        key = value.partition(b"Credential=")[2].partition(b"/")[0]
     digest = hashlib.sha256(key).hexdigest()[:16]
     return raw({"type": "api_key", "key_prefix": key[:8].decode(), "key_hash": f"sha256:{digest}"})
 
@@ -218,24 +224,46 @@ HIGH = {
 class Maker:
     """Writes the events of one connection."""
 
-    __slots__ = ("chunks", "context", "ids", "out")
+    __slots__ = ("chunks", "context", "conversations", "ids", "out")
 
-    def __init__(self, out: bytearray, ids: Iterator[int], members: bytes, *, chunks: bool) -> None:
-        self.out, self.ids, self.chunks = out, ids, chunks
+    def __init__(
+        self, out: bytearray, ids: Iterator[int], members: bytes, conversations: dict[int, str], *, chunks: bool
+    ) -> None:
+        self.out, self.ids, self.chunks, self.conversations = out, ids, chunks, conversations
         self.context = CONTEXT.decode(b"{%b}" % members)
+
+    def conversation(self, messages: list[Message], event_id: str) -> str:
+        """Of the conversation that this history goes on with: the first request's id."""
+        known = self.conversations
+        chain, found = 0, event_id
+        for message in messages:
+            chain = hash((chain, message.role, hash(bytes(message.content))))
+            found = known.get(chain, found)
+        known[chain] = found
+        return found
 
     def new_id(self, ns: int) -> str:
         return f"{time_prefix(ns // 1_000_000)}{next(self.ids):016X}"
 
     def write(
-        self, kind: str, event_id: str, ns: int, data: Any, ext: Any, confidence: Raw, caused_by: str | None = None
+        self, kind: str, event_id: str, ns: int, data: Any, ext: Any, confidence: Raw, caused_by: str = ""
     ) -> None:
         c = self.context
-        related = UNSET if caused_by is None else [Related(caused_by)]
+        related = [Related(caused_by)] if caused_by else UNSET
         event = Event(event_id, kind, stamp(ns), c.host, c.actor, c.process, c.source, data, ext, confidence, related)
         out = self.out
         encode_into(event, out, -1)
         out += b"\n"
+
+
+class Asked(Struct):
+    """A request that waits for its answer."""
+
+    route: Route
+    maker: Maker
+    request_id: str
+    conversation: str
+    last: int
 
 
 class Reader(Protocol):
@@ -249,7 +277,10 @@ class Reader(Protocol):
 class Route:
     """One endpoint of one provider: constants of its events, and how its bodies are read."""
 
-    __slots__ = ("confidence", "dialect", "ext", "ext_names", "parse", "provider", "provider_json", "read", "scheme")
+    __slots__ = (
+        "asked", "confidence", "confidence_answer", "dialect", "ext", "ext_names", "parse", "provider", "provider_json",
+        "read",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -257,14 +288,17 @@ class Route:
         dialect: str,
         endpoint: str,
         parse: Callable[[bytes], Any],
-        read: Callable[[Route, Maker, str, int], Reader],
+        read: Callable[[Asked], Reader],
         confidence: dict[str, Any] = HIGH,
+        missing: tuple[str, ...] = (),
         more: dict[str, str] | None = None,
+        asked: str = "",
     ) -> None:
-        self.provider, self.dialect = provider, dialect
+        self.provider, self.dialect, self.asked = provider, dialect, asked
         self.parse, self.read = parse, read
         self.provider_json = raw({"name": provider, "endpoint": endpoint, **(more or {})})
         self.confidence = raw(confidence)
+        self.confidence_answer = raw({**confidence, "missing": missing}) if missing else self.confidence
         names = {"provider": provider, "dialect": dialect, "kind": "chat"}
         self.ext_names = names
         self.ext = raw({"oisp": {**names, "method": "POST"}})
@@ -274,10 +308,12 @@ class Route:
         model, streaming, messages, texts, system, own, parameters = self.parse(body)
         key = turn.head.get(b"authorization") or turn.head.get(b"x-api-key") or turn.head.get(b"x-goog-api-key")
         event_id = maker.new_id(turn.asked_at)
+        conversation = maker.conversation(messages, event_id)
         data = RequestData(
             event_id,
+            conversation,
             self.provider_json,
-            model_of(self.provider, model, True),
+            model_of(self.provider, model or self.asked, True),
             auth_of(key),
             streaming,
             messages,
@@ -290,13 +326,11 @@ class Route:
         if own:  # the prompt has a place of its own in this dialect
             ext = {"oisp": {**self.ext_names, "method": "POST", "system_prompt": system}}
         maker.write("ai.request", event_id, turn.asked_at, data, ext, self.confidence)
-        return self.read(self, maker, event_id, turn.asked_last)
+        return self.read(Asked(self, maker, event_id, conversation, turn.asked_last))
 
     def answer(
         self,
-        maker: Maker,
-        request_id: str,
-        asked: int,
+        asked: Asked,
         since: int,
         now: int,
         status: int,
@@ -306,28 +340,30 @@ class Route:
         usage: Usage,
         ext: dict[str, Any],
         first: int,
+        *,
         streamed: bool,
     ) -> None:
-        rates = rates_of(self.provider, answered)
+        rates = rates_of(self.provider, answered or self.asked)
         if rates is not None:
             cached = usage.cached_tokens or 0
             usage.input_cost_usd = (usage.prompt_tokens - cached) * rates[0] + cached * rates[2]
             usage.output_cost_usd = usage.completion_tokens * rates[1]
             usage.total_cost_usd = usage.input_cost_usd + usage.output_cost_usd
         data = ResponseData(
-            request_id,
+            asked.request_id,
+            asked.conversation,
             self.provider_json,
-            model_of(self.provider, answered, False),
             status,
             [Choice(Said(text))],
             usage,
-            (now - asked) // 1_000_000,
+            (now - asked.last) // 1_000_000,
+            model_of(self.provider, answered, False) if answered else UNSET,
             answer_id,
-            (first - asked) // 1_000_000 if first else UNSET,
+            (first - asked.last) // 1_000_000 if first else UNSET,
         )
-        event_id = maker.new_id(since)
         ext = {"oisp": {**self.ext_names, "streamed": streamed, **ext}}
-        maker.write("ai.response", event_id, since, data, ext, self.confidence, request_id)
+        maker = asked.maker
+        maker.write("ai.response", maker.new_id(since), since, data, ext, self.confidence_answer, asked.request_id)
 
     def chunk(self, maker: Maker, request_id: str, index: int, now: int, delta: Delta, finish: Any = UNSET) -> None:
         data = ChunkData(request_id, index, delta, finish)
@@ -452,10 +488,10 @@ def openai_usage(wire: Raw | bytes) -> Usage:
 class Whole:
     """An answer in one piece."""
 
-    __slots__ = ("asked", "maker", "pieces", "request_id", "route", "since", "status")
+    __slots__ = ("asked", "pieces", "since", "status")
 
-    def __init__(self, route: Route, maker: Maker, request_id: str, asked: int) -> None:
-        self.route, self.maker, self.request_id, self.asked = route, maker, request_id, asked
+    def __init__(self, asked: Asked) -> None:
+        self.asked = asked
         self.pieces: list[bytes] = []
         self.since = self.status = 0
 
@@ -473,10 +509,10 @@ class Whole:
         raise NotImplementedError
 
     def give(self, now: int, answered: str, answer_id: str, text: Raw | str, usage: Usage, ext: dict[str, Any]) -> None:
-        self.route.answer(
-            self.maker, self.request_id, self.asked, self.since, now, self.status, answered, answer_id, text, usage,
-            ext, 0, False,
-        )  # fmt: skip
+        asked = self.asked
+        asked.route.answer(
+            asked, self.since, now, self.status, answered, answer_id, text, usage, ext, 0, streamed=False
+        )
 
 
 class OpenAIWhole(Whole):
@@ -493,12 +529,13 @@ class Stream:
     """An answer event by event; `rest` is the beginning of an event that has not ended."""
 
     __slots__ = (
-        "answer_id", "answered", "asked", "chunks", "ext", "finish", "first", "maker", "request_id", "rest", "route",
-        "since", "status", "texts", "usage",
+        "answer_id", "answered", "asked", "chunks", "ext", "finish", "first", "rest", "since", "status", "texts",
+        "usage", "want",
     )  # fmt: skip
 
-    def __init__(self, route: Route, maker: Maker, request_id: str, asked: int) -> None:
-        self.route, self.maker, self.request_id, self.asked = route, maker, request_id, asked
+    def __init__(self, asked: Asked) -> None:
+        self.asked = asked
+        self.want = asked.maker.chunks
         self.since = self.status = self.first = self.chunks = 0
         self.rest = b""
         self.texts: list[str] = []
@@ -512,14 +549,23 @@ class Stream:
         self.since, self.status = since, status
 
     def give(self, now: int, usage: Usage) -> None:
-        self.route.answer(
-            self.maker, self.request_id, self.asked, self.since, now, self.status, self.answered, self.answer_id,
-            "".join(self.texts), usage, self.ext, self.first, True,
+        asked = self.asked
+        asked.route.answer(
+            asked, self.since, now, self.status, self.answered, self.answer_id, "".join(self.texts), usage, self.ext,
+            self.first, streamed=True,
         )  # fmt: skip
 
-    def tell(self, now: int, piece: str) -> None:
+    def take(self, piece: str, now: int) -> None:
+        if not self.first:
+            self.first = now
+        self.texts.append(piece)
+        if self.want:
+            self.tell(now, Delta(piece, "assistant"))
+
+    def tell(self, now: int, delta: Delta, finish: Any = UNSET) -> None:
         """The event of a delta, where they are wanted."""
-        self.route.chunk(self.maker, self.request_id, self.chunks, now, Delta(piece, "assistant"))
+        asked = self.asked
+        asked.route.chunk(asked.maker, asked.request_id, self.chunks, now, delta, finish)
         self.chunks += 1
 
 
@@ -543,16 +589,11 @@ class OpenAIStream(Stream):
             for choice in chunk.choices:
                 piece = choice.delta.content
                 if piece:
-                    if not self.first:
-                        self.first = now
-                    self.texts.append(piece)
-                    if self.maker.chunks:
-                        self.tell(now, piece)
+                    self.take(piece, now)
                 if choice.finish_reason is not None:
                     self.finish = choice.finish_reason
-                    if self.maker.chunks:
-                        self.route.chunk(self.maker, self.request_id, self.chunks, now, Delta(), "stop")
-                        self.chunks += 1
+                    if self.want:
+                        self.tell(now, Delta(), "stop")
 
     def end(self, now: int) -> None:
         wire = msgspec.json.encode(self.usage)
@@ -673,12 +714,7 @@ class AnthropicStream(Stream):
         for block in blocks:
             kind, _, data = block.partition(b"\ndata: ")
             if kind == b"event: content_block_delta":
-                piece = decode_anthropic(data).delta.text
-                if not self.first:
-                    self.first = now
-                self.texts.append(piece)
-                if self.maker.chunks:
-                    self.tell(now, piece)
+                self.take(decode_anthropic(data).delta.text, now)
             elif kind == b"event: message_start":
                 message = ANTHROPIC_START.decode(data).message
                 self.answered, self.answer_id, self.usage = message.model, message.id, message.usage
@@ -686,9 +722,8 @@ class AnthropicStream(Stream):
                 stop = ANTHROPIC_STOP.decode(data)
                 self.finish = stop.delta.stop_reason
                 self.usage.update(stop.usage)
-                if self.maker.chunks:
-                    self.route.chunk(self.maker, self.request_id, self.chunks, now, Delta(), "stop")
-                    self.chunks += 1
+                if self.want:
+                    self.tell(now, Delta(), "stop")
 
     def end(self, now: int) -> None:
         wire = msgspec.json.encode(self.usage)
@@ -697,45 +732,398 @@ class AnthropicStream(Stream):
         self.give(now, usage)
 
 
+# --- OpenAI responses ---
+
+
+class ResponsesRequest(Struct):
+    model: str
+    input: list[Message]
+    instructions: Raw
+    stream: bool = False
+
+
+class ResponsesDelta(Struct):
+    delta: str
+
+
+class ResponsesAnswer(Struct):
+    id: str
+    model: str
+    status: str
+    service_tier: str
+    usage: Raw
+
+
+class ResponsesEnd(Struct):
+    response: ResponsesAnswer
+
+
+class ResponsesUsage(Struct):
+    input_tokens: int
+    output_tokens: int
+    total_tokens: int
+    input_tokens_details: Details = NO_DETAILS
+    output_tokens_details: Details = NO_DETAILS
+
+
+RESPONSES_REQUEST = msgspec.json.Decoder(ResponsesRequest)
+RESPONSES_END = msgspec.json.Decoder(ResponsesEnd)
+RESPONSES_USAGE = msgspec.json.Decoder(ResponsesUsage)
+decode_responses = msgspec.json.Decoder(ResponsesDelta).decode
+
+
+def parse_responses(body: bytes) -> Any:
+    asked = RESPONSES_REQUEST.decode(body)
+    size = text_size(asked.input) + len(memoryview(asked.instructions)) - 2
+    return asked.model, asked.stream, asked.input, size, asked.instructions, True, UNSET
+
+
+class ResponsesStream(Stream):
+    __slots__ = ()
+
+    def feed(self, body: bytes, now: int) -> None:
+        blocks = (self.rest + body if self.rest else body).split(b"\n\n")
+        self.rest = blocks.pop()
+        for block in blocks:
+            kind, _, data = block.partition(b"\ndata: ")
+            if kind == b"event: response.output_text.delta":
+                self.take(decode_responses(data).delta, now)
+            elif kind == b"event: response.completed":
+                answer = RESPONSES_END.decode(data).response
+                self.answered, self.answer_id, self.usage = answer.model, answer.id, answer.usage
+                raw_parts = {"finish_reason": answer.status, "usage": answer.usage}
+                self.ext = {"service_tier": answer.service_tier, "raw": raw_parts}
+                if self.want:
+                    self.tell(now, Delta(), "stop")
+
+    def end(self, now: int) -> None:
+        used = RESPONSES_USAGE.decode(self.usage)
+        cached, thought = used.input_tokens_details.cached_tokens, used.output_tokens_details.reasoning_tokens
+        self.give(now, Usage(used.input_tokens, used.output_tokens, used.total_tokens, cached, thought))
+
+
+# --- Gemini ---
+
+
+class Part(Struct):
+    text: Raw
+
+
+class Content(Struct):
+    parts: list[Part]
+    role: str = "user"
+
+
+class GeminiConfig(Struct):
+    temperature: Raw | UnsetType = UNSET
+
+
+class GeminiRequest(Struct):
+    contents: list[Content]
+    systemInstruction: Content
+    generationConfig: GeminiConfig
+
+
+class GeminiPart(Struct):
+    text: str
+
+
+class GeminiContent(Struct):
+    parts: list[GeminiPart]
+
+
+class GeminiCandidate(Struct):
+    content: GeminiContent
+    finishReason: str | None = None
+
+
+class GeminiChunk(Struct):
+    candidates: list[GeminiCandidate]
+    usageMetadata: Raw
+
+
+class GeminiFirst(Struct):
+    modelVersion: str
+    responseId: str
+
+
+class GeminiUsage(Struct):
+    promptTokenCount: int
+    candidatesTokenCount: int
+    totalTokenCount: int
+
+
+GEMINI_REQUEST = msgspec.json.Decoder(GeminiRequest)
+GEMINI_FIRST = msgspec.json.Decoder(GeminiFirst)
+GEMINI_USAGE = msgspec.json.Decoder(GeminiUsage)
+decode_gemini = msgspec.json.Decoder(GeminiChunk).decode
+GEMINI_ROLES = {"user": "user", "model": "assistant"}
+
+
+def parse_gemini(body: bytes) -> Any:
+    asked = GEMINI_REQUEST.decode(body)
+    messages = [Message(GEMINI_ROLES[c.role], c.parts[0].text) for c in asked.contents]
+    system = asked.systemInstruction.parts[0].text
+    size = text_size(messages) + len(memoryview(system)) - 2
+    return "", True, messages, size, system, True, parameters_of(asked.generationConfig.temperature, UNSET)
+
+
+class GeminiStream(Stream):
+    __slots__ = ()
+
+    def feed(self, body: bytes, now: int) -> None:
+        blocks = (self.rest + body if self.rest else body).split(b"\r\n\r\n")
+        self.rest = blocks.pop()
+        for block in blocks:
+            data = block[6:]
+            if not self.answered:
+                start = GEMINI_FIRST.decode(data)
+                self.answered, self.answer_id = start.modelVersion, start.responseId
+            chunk = decode_gemini(data)
+            self.usage = chunk.usageMetadata
+            candidate = chunk.candidates[0]
+            self.take(candidate.content.parts[0].text, now)
+            if candidate.finishReason is not None:
+                self.finish = candidate.finishReason
+
+    def end(self, now: int) -> None:
+        used = GEMINI_USAGE.decode(self.usage)
+        self.ext = {"raw": {"finish_reason": self.finish, "usage": self.usage}}
+        self.give(now, Usage(used.promptTokenCount, used.candidatesTokenCount, used.totalTokenCount))
+
+
+# --- Bedrock converse ---
+
+
+class BedrockConfig(Struct):
+    maxTokens: Raw | UnsetType = UNSET
+
+
+class BedrockMessage(Struct):
+    role: str
+    content: list[Part]
+
+
+class BedrockRequest(Struct):
+    messages: list[BedrockMessage]
+    system: list[Part]
+    inferenceConfig: BedrockConfig
+
+
+class BedrockDelta(Struct):
+    delta: AnthropicTextDelta
+
+
+class BedrockStop(Struct):
+    stopReason: str
+
+
+class BedrockMetadata(Struct):
+    usage: Raw
+
+
+class BedrockUsage(Struct):
+    inputTokens: int
+    outputTokens: int
+    totalTokens: int
+
+
+BEDROCK_REQUEST = msgspec.json.Decoder(BedrockRequest)
+BEDROCK_STOP = msgspec.json.Decoder(BedrockStop)
+BEDROCK_METADATA = msgspec.json.Decoder(BedrockMetadata)
+BEDROCK_USAGE = msgspec.json.Decoder(BedrockUsage)
+decode_bedrock = msgspec.json.Decoder(BedrockDelta).decode
+prelude_of = struct.Struct(">II").unpack_from
+word_of = struct.Struct(">I").unpack_from
+
+
+@cache
+def aws_kind(headers: bytes) -> bytes:
+    """The value of `:event-type`; the headers of a stream are few."""
+    at = headers.index(b":event-type") + 11
+    size = int.from_bytes(headers[at + 1 : at + 3], "big")
+    return headers[at + 3 : at + 3 + size]
+
+
+def parse_bedrock(body: bytes) -> Any:
+    asked = BEDROCK_REQUEST.decode(body)
+    messages = [Message(m.role, m.content[0].text) for m in asked.messages]
+    system = asked.system[0].text
+    size = text_size(messages) + len(memoryview(system)) - 2
+    return "", True, messages, size, system, True, parameters_of(UNSET, asked.inferenceConfig.maxTokens)
+
+
+class BedrockStream(Stream):
+    __slots__ = ()
+
+    def feed(self, body: bytes, now: int) -> None:
+        data = self.rest + body if self.rest else body
+        at, have = 0, len(data)
+        while have - at >= 16:
+            size, header_size = prelude_of(data, at)
+            if have - at < size:
+                break
+            if crc32(data[at : at + size - 4]) != word_of(data, at + size - 4)[0]:
+                raise ValueError("a message of the event stream is broken")
+            kind = aws_kind(data[at + 12 : at + 12 + header_size])
+            self.event(kind, data[at + 12 + header_size : at + size - 4], now)
+            at += size
+        self.rest = data[at:]
+
+    def event(self, kind: bytes, payload: bytes, now: int) -> None:
+        if kind == b"contentBlockDelta":
+            self.take(decode_bedrock(payload).delta.text, now)
+        elif kind == b"messageStop":
+            self.finish = BEDROCK_STOP.decode(payload).stopReason
+            if self.want:
+                self.tell(now, Delta(), "stop")
+        elif kind == b"metadata":
+            self.usage = BEDROCK_METADATA.decode(payload).usage
+
+    def end(self, now: int) -> None:
+        used = BEDROCK_USAGE.decode(self.usage)
+        self.ext = {"raw": {"finish_reason": self.finish, "usage": self.usage}}
+        self.give(now, Usage(used.inputTokens, used.outputTokens, used.totalTokens))
+
+
+# --- Ollama ---
+
+
+class OllamaOptions(Struct):
+    temperature: Raw | UnsetType = UNSET
+
+
+class OllamaRequest(Struct):
+    model: str
+    messages: list[Message]
+    options: OllamaOptions
+    stream: bool = True
+
+
+class OllamaMessage(Struct):
+    content: str
+
+
+class OllamaChunk(Struct):
+    message: OllamaMessage
+    done: bool
+
+
+class OllamaEnd(Struct):
+    model: str
+    done_reason: str
+    prompt_eval_count: int
+    eval_count: int
+
+
+OLLAMA_REQUEST = msgspec.json.Decoder(OllamaRequest)
+OLLAMA_END = msgspec.json.Decoder(OllamaEnd)
+decode_ollama = msgspec.json.Decoder(OllamaChunk).decode
+
+
+def parse_ollama(body: bytes) -> Any:
+    asked = OLLAMA_REQUEST.decode(body)
+    messages = asked.messages
+    own = parameters_of(asked.options.temperature, UNSET)
+    return asked.model, asked.stream, messages, text_size(messages), messages[0].content, False, own
+
+
+class OllamaStream(Stream):
+    __slots__ = ()
+
+    def feed(self, body: bytes, now: int) -> None:
+        lines = (self.rest + body if self.rest else body).split(b"\n")
+        self.rest = lines.pop()
+        for line in lines:
+            chunk = decode_ollama(line)
+            if chunk.message.content:
+                self.take(chunk.message.content, now)
+            if chunk.done:
+                self.usage = OLLAMA_END.decode(line)
+                if self.want:
+                    self.tell(now, Delta(), "stop")
+
+    def end(self, now: int) -> None:
+        used = self.usage
+        self.answered = used.model
+        self.ext = {"raw": {"usage": {"prompt_eval_count": used.prompt_eval_count, "eval_count": used.eval_count}}}
+        self.give(now, Usage(used.prompt_eval_count, used.eval_count))
+
+
 # --- who is known ---
 
 
-def by_streaming(
-    whole: Callable[[Route, Maker, str, int], Reader], stream: Callable[[Route, Maker, str, int], Reader]
-) -> Callable[[Route, Maker, str, int], Reader]:
+def by_streaming(whole: Callable[[Asked], Reader], stream: Callable[[Asked], Reader]) -> Callable[[Asked], Reader]:
     class Either:
         """Which of the two it is, the head of the answer says."""
 
-        __slots__ = ("end", "feed", "made")
+        __slots__ = ("asked", "end", "feed")
 
-        def __init__(self, route: Route, maker: Maker, request_id: str, asked: int) -> None:
-            self.made = (route, maker, request_id, asked)
+        def __init__(self, asked: Asked) -> None:
+            self.asked = asked
 
         def begin(self, since: int, status: int, kind: bytes) -> None:
-            reader = (stream if kind.startswith(b"text/event-stream") else whole)(*self.made)
+            reader = (stream if kind.startswith(b"text/event-stream") else whole)(self.asked)
             reader.begin(since, status, kind)
             self.feed, self.end = reader.feed, reader.end
 
     return Either
 
 
-OPENAI_CHAT = Route(
-    "openai",
-    "openai.chat",
-    "https://api.openai.com/v1/chat/completions",
-    parse_openai,
-    by_streaming(OpenAIWhole, OpenAIStream),
-)
-ANTHROPIC_MESSAGES = Route(
-    "anthropic",
-    "anthropic.messages",
-    "https://api.anthropic.com/v1/messages",
-    parse_anthropic,
-    by_streaming(AnthropicWhole, AnthropicStream),
-)
+UNKNOWN_HOST = {
+    **HIGH,
+    "level": "medium",
+    "reasons": ["tls_boundary_capture", "path_match", "body_shape", "model_in_payload", "unknown_host"],
+    "ai_detection_method": "payload_inspection",
+}
+GEMINI_PATH = "/v1beta/models/gemini-2.5-flash:streamGenerateContent"
+BEDROCK_PATH = "/model/amazon.nova-pro-v1%3A0/converse-stream"
+GEMINI_HOST, BEDROCK_HOST = "generativelanguage.googleapis.com", "bedrock-runtime.us-east-1.amazonaws.com"
 ROUTES: dict[tuple[bytes, bytes], Route] = {
-    (b"api.openai.com", b"/v1/chat/completions"): OPENAI_CHAT,
-    (b"api.anthropic.com", b"/v1/messages"): ANTHROPIC_MESSAGES,
+    (b"api.openai.com", b"/v1/chat/completions"): Route(
+        "openai",
+        "openai.chat",
+        "https://api.openai.com/v1/chat/completions",
+        parse_openai,
+        by_streaming(OpenAIWhole, OpenAIStream),
+    ),
+    (b"api.openai.com", b"/v1/responses"): Route(
+        "openai", "openai.responses", "https://api.openai.com/v1/responses", parse_responses, ResponsesStream
+    ),
+    (b"api.anthropic.com", b"/v1/messages"): Route(
+        "anthropic",
+        "anthropic.messages",
+        "https://api.anthropic.com/v1/messages",
+        parse_anthropic,
+        by_streaming(AnthropicWhole, AnthropicStream),
+    ),
+    (GEMINI_HOST.encode(), f"{GEMINI_PATH}?alt=sse".encode()): Route(
+        "google",
+        "gemini.stream",
+        f"https://{GEMINI_HOST}{GEMINI_PATH}",
+        parse_gemini,
+        GeminiStream,
+        asked="gemini-2.5-flash",
+    ),
+    (BEDROCK_HOST.encode(), BEDROCK_PATH.encode()): Route(
+        "aws_bedrock",
+        "bedrock.converse-stream",
+        f"https://{BEDROCK_HOST}{BEDROCK_PATH}",
+        parse_bedrock,
+        BedrockStream,
+        missing=("model",),
+        more={"region": "us-east-1"},
+        asked="amazon.nova-pro-v1:0",
+    ),
+    (b"localhost:11434", b"/api/chat"): Route(
+        "ollama",
+        "ollama.chat",
+        "https://localhost:11434/api/chat",
+        parse_ollama,
+        OllamaStream,
+        UNKNOWN_HOST,
+        missing=("price",),
+    ),
 }
 
 

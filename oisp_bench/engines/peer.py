@@ -119,7 +119,7 @@ class Conn:
 
     def __init__(self, pipeline: Pipeline, context: bytes) -> None:
         self.pipeline = pipeline
-        self.maker = Maker(pipeline.out, pipeline.ids, context, chunks=pipeline.chunks)
+        self.maker = Maker(pipeline.out, pipeline.ids, context, pipeline.conversations, chunks=pipeline.chunks)
         self.now = 0
         self.turns: list[Turn] = []
         self.write: Callable[[bytes], None] = httptools.HttpRequestParser(Asking(self)).feed_data
@@ -145,6 +145,7 @@ class Pipeline:
                 have = 0
         self.out = bytearray()
         self.ids = iter(range(1 << 62))
+        self.conversations: dict[int, str] = {}
         self.words = ahocorasick_rs.BytesAhoCorasick(host_patterns(), implementation=ahocorasick_rs.Implementation.DFA)
 
     def route(self, host: bytes, url: bytes) -> Route | None:
@@ -158,6 +159,10 @@ class Pipeline:
         if not self.words.find_matches_as_indexes(host + b" " + url):
             return None
         raise NotImplementedError(f"the peer has no dialect for {host!r} {url!r}")
+
+    def prepare(self) -> None:
+        """As at the start: nothing has been said yet."""
+        self.conversations.clear()
 
     def run(self, sink: Sink) -> None:
         out = self.out

@@ -89,6 +89,7 @@ def test_an_answer_that_differs_has_no_numbers(monkeypatch: pytest.MonkeyPatch) 
 
         def __init__(self, inner: Any) -> None:
             self.inner = inner
+            self.prepare = inner.prepare
 
         def run(self, sink: Any) -> None:
             output = check.collect(self.inner)
