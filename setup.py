@@ -54,6 +54,7 @@ EXTENSIONS: dict[str, list[str]] = {
     "oisp_core.emit": [],
     "oisp_core.inflate": [],
     "oisp_core.message": [],
+    "oisp_core.session": [],
     "oisp_core.streams": [],
     "oisp_core.connection": [],
     "oisp_core.engine": [],

@@ -18,8 +18,8 @@ from oisp_core.reasons cimport (
     MISSING_CONTENT, MISSING_MODEL, MISSING_PARENT, MISSING_RESPONSE, OISP_COMPLETENESS_PARTIAL, REASON_BY_ORDER,
 )
 from oisp_core.turn cimport (
-    OISP_TURN_ORPHAN, OISP_TURN_REQUEST_EMITTED, OISP_TURN_RESPONSE_HEAD, oisp_hash, oisp_link, oisp_shared,
-    oisp_table_get, oisp_turn,
+    OISP_TURN_ORPHAN, OISP_TURN_REQUEST_EMITTED, OISP_TURN_RESPONSE_HEAD, OISP_TURN_UPGRADE, oisp_hash, oisp_link,
+    oisp_shared, oisp_table_get, oisp_turn,
 )
 from oisp_core.threads cimport thread_of_request, thread_of_response
 from oisp_core.types cimport (
@@ -298,7 +298,8 @@ cdef void emit_request(oisp_shared* s, oisp_turn* t) noexcept nogil:
 
 
 cdef void wipe_key(oisp_turn* t) noexcept nogil:
-    if t.verdict.key.size:
+    """Its prefix and hash are written. The turns of a session share one head, which is wiped with the last of them."""
+    if t.verdict.key.size and not t.flags & OISP_TURN_UPGRADE:
         oisp_wipe(<void*> t.verdict.key.data, t.verdict.key.size)
         t.verdict.key.size = 0
 

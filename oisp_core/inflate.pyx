@@ -5,37 +5,15 @@ from libc.stdint cimport uint32_t, uint8_t
 
 from oisp_core.reasons cimport OISP_COMPLETENESS_PARTIAL, REASON_ENCODING, REASON_LIMIT
 from oisp_core.reassemble.content cimport Inflater, content_codings
-from oisp_core.turn cimport OISP_TURN_REQUEST_CODED, OISP_TURN_RESPONSE_CODED, oisp_shared, oisp_turn
+from oisp_core.turn cimport OISP_TURN_REQUEST_CODED, OISP_TURN_RESPONSE_CODED, head_field, oisp_shared, oisp_turn
 from oisp_core.types cimport (
     OISP_BAD, OISP_LIMIT, OISP_MORE, OISP_OK, oisp_confidence, oisp_head, oisp_slice, oisp_status,
 )
 
 
-cdef oisp_slice field(const oisp_head* head, const char* name, uint32_t size) noexcept nogil:
-    """The first field of that name (given in lower case), or an empty slice."""
-    cdef uint32_t i, k
-    cdef oisp_slice none
-    cdef uint8_t c
-    none.data, none.size = NULL, 0
-    for i in range(head.fields_count):
-        if head.fields[i].name.size != size:
-            continue
-        k = 0
-        while k < size:
-            c = head.fields[i].name.data[k]
-            if c - 65 < 26 and c >= 65:
-                c |= 32
-            if c != <uint8_t> name[k]:
-                break
-            k += 1
-        if k == size:
-            return head.fields[i].value
-    return none
-
-
 cdef bint find_codings(oisp_turn* t, const oisp_head* head, int side) noexcept nogil:
     """False: a coding that nobody here undoes."""
-    cdef oisp_slice v = field(head, b"content-encoding", 16)
+    cdef oisp_slice v = head_field(head, b"content-encoding", 16)
     cdef int count = 0
     t.codings_count[side] = 0
     if v.size == 0:

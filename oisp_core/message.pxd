@@ -19,5 +19,9 @@ cdef void turn_response_data(oisp_shared* s, oisp_turn* t, const uint8_t* data, 
 cdef void turn_response_gap(oisp_shared* s, oisp_turn* t, uint64_t size) noexcept nogil
 # Emits what is left to emit. The caller frees the turn then.
 cdef void turn_response_end(oisp_shared* s, oisp_turn* t, uint64_t ts, int ends) noexcept nogil
+# For those whose documents have no message around them (session.pyx): an exchange to decode into, and what the end of an
+# answer says. False: no memory.
+cdef bint turn_exchange(oisp_shared* s, oisp_turn* t) noexcept nogil
+cdef void turn_note_answer(oisp_turn* t, int ends) noexcept nogil
 # A warning of the parser (enum oisp_warning) about either message.
 cdef void turn_warning(oisp_turn* t, uint64_t warning, bint response) noexcept nogil

@@ -18,7 +18,7 @@ from oisp_core.decode.decoder cimport (
     exchange_path_model, exchange_reset, oisp_dialects,
 )
 from oisp_core.emit cimport emit_answer, emit_chunk, emit_request
-from oisp_core.inflate cimport field, find_codings, give_inflater, inflate_piece
+from oisp_core.inflate cimport find_codings, give_inflater, inflate_piece
 from oisp_core.links cimport links_free, links_init
 from oisp_core.match.rules cimport match_request, match_request_body, match_response, oisp_rules
 from oisp_core.reader cimport reader_feed, reader_finish, reader_free, reader_gap, reader_init, reader_skip
@@ -32,8 +32,8 @@ from oisp_core.reasons cimport (
 from oisp_core.turn cimport (
     OISP_END_CUT, OISP_END_FLIGHT, OISP_TURN_ORPHAN, OISP_TURN_REQUEST_CODED, OISP_TURN_REQUEST_DECODED,
     OISP_TURN_REQUEST_DONE, OISP_TURN_REQUEST_HEAD, OISP_TURN_RESPONSE_CODED, OISP_TURN_RESPONSE_DECODED,
-    OISP_TURN_RESPONSE_DONE, OISP_TURN_RESPONSE_HEAD, OISP_TURN_STREAM, OISP_TURN_STREAM_LOST, oisp_origin,
-    oisp_shared, oisp_turn,
+    OISP_TURN_RESPONSE_DONE, OISP_TURN_RESPONSE_HEAD, OISP_TURN_STREAM, OISP_TURN_STREAM_LOST, OISP_TURN_UPGRADE,
+    head_field, oisp_origin, oisp_shared, oisp_turn,
 )
 from oisp_core.types cimport (
     OISP_EVIDENCE_MODEL, OISP_LIMIT, OISP_MORE, OISP_OK, OISP_TOKEN_EVENT, OISP_TOKEN_GAP, OISP_VERDICT_AI,
@@ -157,7 +157,7 @@ cdef void keep_slice(oisp_buffer* b, oisp_slice* to, oisp_slice source) noexcept
 cdef bint keep_strings(oisp_turn* t, const oisp_head* head) noexcept nogil:
     cdef oisp_verdict* v = &t.verdict
     cdef size_t need = head.method.size + head.target.size + head.authority.size + head.sni.size
-    cdef oisp_slice session = field(head, b"mcp-session-id", 14)
+    cdef oisp_slice session = head_field(head, b"mcp-session-id", 14)
     if session.size > 256:
         session.size = 0
     need += session.size
@@ -204,6 +204,19 @@ cdef void turn_request_head(oisp_shared* s, oisp_turn* t, const oisp_head* head,
     if not keep_strings(t, head):
         t.verdict.state = OISP_VERDICT_NONE
         s.count.events_lost += 1
+    if is_socket(head_field(head, b"upgrade", 7)):
+        t.flags |= OISP_TURN_UPGRADE
+
+
+cdef bint is_socket(oisp_slice value) noexcept nogil:
+    cdef uint32_t i
+    cdef const char* word = b"websocket"
+    if value.size != 9:
+        return False
+    for i in range(9):
+        if value.data[i] | 32 != <uint8_t> word[i]:
+            return False
+    return True
 
 
 cdef bint room_for(oisp_shared* s, const oisp_buffer* b, size_t size) noexcept nogil:
@@ -246,12 +259,18 @@ cdef void tell_model(oisp_turn* t) noexcept nogil:
     exchange_path_model(t.x, name, n)
 
 
+cdef bint turn_exchange(oisp_shared* s, oisp_turn* t) noexcept nogil:
+    if not take_exchange(s, t):
+        return False
+    tell_model(t)
+    return True
+
+
 cdef void read_request(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, bint complete) noexcept nogil:
     """Decode the body once it is there and the exchange is known to be AI."""
-    if t.flags & OISP_TURN_REQUEST_DECODED or not take_exchange(s, t):
+    if t.flags & OISP_TURN_REQUEST_DECODED or not turn_exchange(s, t):
         return
     t.flags |= OISP_TURN_REQUEST_DECODED
-    tell_model(t)
     if t.flags & OISP_TURN_REQUEST_CODED and size == 0:
         t.asked.reasons |= REASON_ENCODING
         t.asked.missing |= MISSING_MESSAGES
@@ -314,8 +333,12 @@ cdef void turn_request_end(oisp_shared* s, oisp_turn* t, uint64_t ts, int ends) 
         t.asked.reasons |= REASON_REQUEST_TRUNCATED
     if ends & OISP_END_FLIGHT:
         t.asked.reasons |= REASON_IN_FLIGHT
-    if not may_be_ai(t):
+    if not may_be_ai(t) or t.flags & OISP_TURN_UPGRADE:
         return
+    tell_request(s, t, complete)
+
+
+cdef void tell_request(oisp_shared* s, oisp_turn* t, bint complete) noexcept nogil:
     if not t.flags & OISP_TURN_REQUEST_DECODED and decide_by_body(s, t, t.requests.data, t.requests.size):
         read_request(s, t, t.requests.data, t.requests.size, complete)
     if t.verdict.state == OISP_VERDICT_AI:
@@ -353,6 +376,11 @@ cdef void turn_response_head(oisp_shared* s, oisp_turn* t, const oisp_head* head
             t.verdict.state = OISP_VERDICT_UNDECIDED
         t.answered.reasons |= REASON_UNPAIRED_RESPONSE
         t.answered.missing |= MISSING_REQUEST
+    if t.flags & OISP_TURN_UPGRADE and may_be_ai(t):
+        if t.status == 101:
+            return
+        t.flags &= ~OISP_TURN_UPGRADE  # refused: an exchange like any other
+        tell_request(s, t, True)
     if t.verdict.state == OISP_VERDICT_UNDECIDED:
         decide_by_response(s, t, head)
     if t.verdict.state != OISP_VERDICT_AI:
@@ -370,7 +398,7 @@ cdef void turn_response_head(oisp_shared* s, oisp_turn* t, const oisp_head* head
 
 cdef void keep_type(oisp_turn* t, const oisp_head* head) noexcept nogil:
     """The content type is asked for when the first body bytes are there."""
-    cdef oisp_slice v = field(head, b"content-type", 12)
+    cdef oisp_slice v = head_field(head, b"content-type", 12)
     t.type.size = 0
     if v.size <= 256:
         oisp_buffer_append(&t.type, v.data, v.size)
@@ -585,7 +613,7 @@ cdef void finish_body(oisp_shared* s, oisp_turn* t, bint complete) noexcept nogi
     drop_body(s, &t.responses)
 
 
-cdef void note_response(oisp_turn* t, int ends) noexcept nogil:
+cdef void turn_note_answer(oisp_turn* t, int ends) noexcept nogil:
     """What the end says of the response: cut, in flight, a stream without its own last event."""
     # A client that has read the stream's own last event may leave before the framing ends (the official SDKs do, at
     # [DONE]): nothing of the answer is missing then.
@@ -628,7 +656,7 @@ cdef void turn_response_end(oisp_shared* s, oisp_turn* t, uint64_t ts, int ends)
     decode_finish(<const oisp_dialects*> s.dialects, t.x, t.status)
     if t.x.model_answered.size:
         t.verdict.evidence |= OISP_EVIDENCE_MODEL
-    note_response(t, ends)
+    turn_note_answer(t, ends)
     emit_answer(s, t)
 
 

@@ -24,7 +24,7 @@ cdef extern from "oisp/message.h" nogil:
         OISP_TURN_RESPONSE_CODED
         OISP_TURN_STREAM
         OISP_TURN_STREAM_LOST
-        OISP_TURN_UPGRADED
+        OISP_TURN_UPGRADE
         OISP_TURN_H2C
         OISP_END_CLOSE
         OISP_END_CUT
@@ -141,3 +141,25 @@ cdef extern from "oisp/message.h" nogil:
         oisp_exchange* exchanges[16]
         uint8_t exchanges_free
         uint8_t chunks
+
+
+cdef inline oisp_slice head_field(const oisp_head* head, const char* name, uint32_t size) noexcept nogil:
+    """The first field of that name (given in lower case), or an empty slice."""
+    cdef uint32_t i, k
+    cdef oisp_slice none
+    cdef uint8_t c
+    none.data, none.size = NULL, 0
+    for i in range(head.fields_count):
+        if head.fields[i].name.size != size:
+            continue
+        k = 0
+        while k < size:
+            c = head.fields[i].name.data[k]
+            if c - 65 < 26 and c >= 65:
+                c |= 32
+            if c != <uint8_t> name[k]:
+                break
+            k += 1
+        if k == size:
+            return head.fields[i].value
+    return none

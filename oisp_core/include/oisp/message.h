@@ -46,7 +46,8 @@ enum oisp_turn_flags {
   OISP_TURN_RESPONSE_CODED = 4096,
   OISP_TURN_STREAM = 8192,        /* the response is read event by event */
   OISP_TURN_STREAM_LOST = 16384,  /* an event of the stream was lost or unreadable */
-  OISP_TURN_UPGRADED = 32768,
+  OISP_TURN_UPGRADE =
+      32768, /* asks for a WebSocket, or is a turn of one: the handshake itself is told only when it was refused */
   OISP_TURN_H2C = 1 << 20 /* it asks to go on in HTTP/2 */
 };
 
