@@ -3,6 +3,7 @@
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from oisp_core.message cimport oisp_table, oisp_origin, oisp_shared, oisp_turn
 from oisp_core.reassemble.http1 cimport oisp_http1
+from oisp_core.session cimport oisp_session
 from oisp_core.streams cimport oisp_streams
 from oisp_core.types cimport oisp_buffer, oisp_field, oisp_record, oisp_slice, oisp_status, oisp_token, oisp_verdict
 
@@ -22,6 +23,8 @@ cdef extern from "oisp/engine.h" nogil:
         OISP_SIDE_RESYNC
         OISP_SIDE_CLOSED
         OISP_SIDE_HTTP2
+        OISP_SIDE_WAIT
+        OISP_SIDE_SOCKET
     ctypedef struct oisp_side:
         oisp_http1 http
         oisp_buffer held
@@ -45,10 +48,13 @@ cdef extern from "oisp/engine.h" nogil:
         uint8_t exchanged
         uint8_t sequential
         uint8_t mixed
+        uint8_t tunnel
+        uint8_t resume
         uint32_t owed
         oisp_verdict usual
         uint64_t owed_bytes
         oisp_streams* streams
+        oisp_session* session
     ctypedef struct oisp_conn:
         uint64_t id
         oisp_conn* newer

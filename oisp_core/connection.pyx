@@ -20,7 +20,7 @@ from libc.string cimport memcmp, memcpy, memmove, memset
 from oisp_core.encode.writer cimport writer_free
 from oisp_core.message cimport (
     OISP_END_CUT, OISP_END_FLIGHT, OISP_TURN_CONNECT, OISP_TURN_H2C, OISP_TURN_HOLE, OISP_TURN_ORPHAN, OISP_TURN_REQUEST_DONE,
-    OISP_TURN_RESPONSE_HEAD, oisp_table_free, oisp_table_get, oisp_table_put, oisp_table_remove, oisp_turn,
+    OISP_TURN_RESPONSE_HEAD, OISP_TURN_UPGRADE, oisp_table_free, oisp_table_get, oisp_table_put, oisp_table_remove, oisp_turn,
     shared_free, turn_free, turn_new, turn_request_data,
     turn_request_end, turn_request_gap, turn_request_head, turn_response_data, turn_response_end, turn_response_gap,
     turn_response_head, turn_warning,
@@ -34,11 +34,12 @@ from oisp_core.reassemble.sniff cimport (
     OISP_SNIFF_HTTP1_REQUEST, OISP_SNIFF_HTTP1_RESPONSE, OISP_SNIFF_HTTP2_FRAMES, OISP_SNIFF_HTTP2_PREFACE,
     OISP_SNIFF_HTTP2_SETTINGS, OISP_SNIFF_MORE, sniff,
 )
+from oisp_core.session cimport session_close, session_data, session_free, session_gap, session_open
 from oisp_core.streams cimport (
     streams_advance, streams_feed, streams_finish, streams_free, streams_gap, streams_join, streams_new, streams_upgrade,
 )
 from oisp_core.types cimport (
-    OISP_BAD, OISP_BODY_LENGTH, OISP_EVIDENCE_HOST, OISP_EVIDENCE_NEVER, OISP_MORE, OISP_OK, OISP_READ, OISP_RECORD_ADDRESS, OISP_RECORD_CLOSE,
+    OISP_BAD, OISP_BODY_LENGTH, OISP_BODY_NONE, OISP_EVIDENCE_HOST, OISP_EVIDENCE_NEVER, OISP_MORE, OISP_OK, OISP_READ, OISP_RECORD_ADDRESS, OISP_RECORD_CLOSE,
     OISP_RECORD_CONTEXT, OISP_RECORD_DATA, OISP_RECORD_LOST, OISP_RECORD_MIDWAY, OISP_RECORD_OPEN, OISP_RECORD_PLAINTEXT,
     OISP_RECORD_PROCESS, OISP_TOKEN_DATA, OISP_TOKEN_END, OISP_TOKEN_FIELD, OISP_TOKEN_GAP, OISP_TOKEN_HEAD_END,
     OISP_TOKEN_REQUEST, OISP_TOKEN_RESPONSE, OISP_TOKEN_UPGRADE, OISP_TOKEN_WARNING, OISP_WRITE, oisp_buffer,
@@ -164,6 +165,8 @@ cdef void close_flow(engine_core* e, oisp_conn* c) noexcept nogil:
         f.first = t.next
         turn_free(&e.shared, t)
     streams_free(f.streams)
+    if f.session != NULL:
+        session_free(&e.shared, f.session)
     free_side(e, &f.side[0])
     free_side(e, &f.side[1])
     free(f)
@@ -252,6 +255,9 @@ cdef void finish_turns(engine_core* e, oisp_conn* c, uint64_t ts, int ends) noex
         return
     if f.streams != NULL:
         streams_finish(f.streams, ts, ends)
+    if f.session != NULL:
+        session_close(&e.shared, f.session, ends)
+        f.session = NULL
     if f.answer != NULL:
         end_answer(e, f, f.answer.response_last, ends)
     while f.first != NULL:
@@ -383,6 +389,12 @@ cdef uint32_t head_size(const oisp_tokens* tokens, uint32_t at) noexcept nogil:
     return n
 
 
+cdef inline uint64_t body_length(const oisp_token* end) noexcept nogil:
+    if end.flags == OISP_BODY_NONE:
+        return 0
+    return end.number if end.flags == OISP_BODY_LENGTH else UINT64_MAX
+
+
 cdef uint32_t begin_request(engine_core* e, oisp_conn* c, const oisp_tokens* tokens, uint32_t at, uint64_t ts) noexcept nogil:
     cdef oisp_head head
     cdef oisp_flow* f = c.flow
@@ -404,7 +416,7 @@ cdef uint32_t begin_request(engine_core* e, oisp_conn* c, const oisp_tokens* tok
     read_head(e, c, &tokens.at[at], n, &head)
     if upgrades_to_http2(&head):
         t.flags |= OISP_TURN_H2C
-    turn_request_head(&e.shared, t, &head, end.number if end.flags == OISP_BODY_LENGTH else UINT64_MAX, ts)
+    turn_request_head(&e.shared, t, &head, body_length(end), ts)
     warn(t, &tokens.at[at], n, False)
     keep_usual(f, &t.verdict)
     return n
@@ -490,10 +502,15 @@ cdef uint32_t begin_response(engine_core* e, oisp_conn* c, oisp_side* side, cons
     if t.flags & OISP_TURN_H2C and head.status == 101 and upgrades_to_http2(&head):  # the answer follows in HTTP/2
         return n
     t.flags &= ~OISP_TURN_H2C
+    if head.status == 101 and t.flags & OISP_TURN_UPGRADE and open_socket(e, f, &head):
+        return n
+    f.resume = head.status != 101
     if t.method.size == 4 and memcmp(t.method.data, b"HEAD", 4) == 0:
         http1_no_body(&side.http)
     elif t.flags & OISP_TURN_CONNECT and 200 <= head.status < 300:
         http1_tunnel(&side.http)
+        f.tunnel = 1
+        f.resume = 0
     turn_response_head(&e.shared, t, &head, end.number if end.flags == OISP_BODY_LENGTH else UINT64_MAX, ts)
     warn(t, &tokens.at[at], n, True)
     return n
@@ -509,7 +526,7 @@ cdef bint take_responses(engine_core* e, oisp_conn* c, oisp_side* side, const oi
         if k.kind == OISP_TOKEN_RESPONSE:
             i += begin_response(e, c, side, tokens, i, ts)
         elif k.kind == OISP_TOKEN_UPGRADE:
-            if not upgrade_http2(e, c):
+            if not upgrade_http2(e, c) and not enter_tunnel(e, c):
                 dismiss(e, c, OISP_DISMISSED_TUNNEL)
             return False
         elif f.answer != NULL and f.answer.flags & OISP_TURN_RESPONSE_HEAD:
@@ -605,6 +622,10 @@ cdef void read_requests(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t 
             return
         if side.state == OISP_SIDE_CLOSED:
             return
+        if c.flow.receiving and c.flow.last.flags & (OISP_TURN_CONNECT | OISP_TURN_H2C | OISP_TURN_UPGRADE) and \
+                c.flow.last.request_length == 0:
+            await_answer(e, c, side, ts, data, size)
+            return
     if status != OISP_MORE:
         e.shared.count.bad += 1
         e.shared.count.resync_bytes += size
@@ -653,11 +674,16 @@ cdef size_t read_responses(engine_core* e, oisp_conn* c, oisp_side* side, uint64
         tokens.count = 0
         status = http1_feed(&side.http, data, size, &tokens, &used)
         if not take_responses(e, c, side, &tokens, ts):
-            if c.flow != NULL:  # HTTP/2 from here on
-                feed_http2(e, c, side_index(c, side), ts, data + used, size - used)
+            if c.flow != NULL:  # another protocol from here on
+                follow(e, c, side_index(c, side), ts, data + used, size - used)
             return 0
         data += used
         size -= used
+        if f.session != NULL:
+            begin_socket(e, c)
+            if c.flow != NULL:
+                follow(e, c, side_index(c, side), ts, data, size)
+            return 0
         if status != OISP_OK:
             break
         if size == 0 and tokens.count == 0:
@@ -690,11 +716,11 @@ cdef void take_held(engine_core* e, oisp_conn* c, int forced) noexcept nogil:
     side = &c.flow.side[1 - c.requests]
     if side.held.size == 0 or side.state != OISP_SIDE_HTTP1:
         return
-    while c.flow != NULL and at < side.held.size and (side.state == OISP_SIDE_HTTP1 or side.state == OISP_SIDE_HTTP2):
+    while c.flow != NULL and at < side.held.size and (side.state == OISP_SIDE_HTTP1 or is_other(side)):
         memcpy(&piece, side.held.data + at, sizeof(piece))
         at += sizeof(piece)
-        if side.state == OISP_SIDE_HTTP2 and not piece.gap:
-            feed_http2(e, c, 1 - c.requests, piece.ts, side.held.data + at, piece.size)
+        if is_other(side) and not piece.gap:
+            follow(e, c, 1 - c.requests, piece.ts, side.held.data + at, piece.size)
             at += piece.size
             continue
         if piece.gap:
@@ -714,6 +740,7 @@ cdef void take_held(engine_core* e, oisp_conn* c, int forced) noexcept nogil:
     side.held.size -= at
     if side.held.size == 0:
         oisp_buffer_free(&side.held)
+    resume_requests(e, c)
 
 
 cdef void feed_responses(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
@@ -732,6 +759,128 @@ cdef void feed_responses(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t
 cdef bint spoke_nothing(const oisp_flow* f) noexcept nogil:
     """No message of HTTP/1 was seen, only holes: it may be another protocol."""
     return f.answer == NULL and not f.exchanged and (f.first == NULL or (f.first == f.last and f.first.flags & OISP_TURN_HOLE))
+
+
+# --- what follows an upgrade ---
+
+
+cdef inline bint is_other(const oisp_side* side) noexcept nogil:
+    return side.state == OISP_SIDE_HTTP2 or side.state == OISP_SIDE_SOCKET
+
+
+cdef void follow(engine_core* e, oisp_conn* c, int direction, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
+    """Bytes of a direction that is not HTTP/1 any more. The connection may be dismissed on return."""
+    cdef oisp_side* side = &c.flow.side[direction]
+    if size == 0:
+        return
+    if side.state == OISP_SIDE_HTTP2:
+        feed_http2(e, c, direction, ts, data, size)
+    elif side.state == OISP_SIDE_SOCKET:
+        feed_socket(e, c, direction, ts, data, size)
+    elif side.state == OISP_SIDE_NEW:
+        first_bytes(e, c, direction, ts, data, size)
+
+
+cdef void await_answer(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
+    """The request asked for another protocol: what follows it waits for the answer."""
+    cdef oisp_tokens tokens
+    cdef size_t used = 0
+    tokens.at = e.tokens
+    tokens.capacity = e.tokens_capacity
+    tokens.count = 0
+    http1_feed(&side.http, data, 0, &tokens, &used)
+    take_requests(e, c, &tokens, ts)
+    side.state = OISP_SIDE_WAIT
+    if size:
+        wait_bytes(e, c, side, ts, data, size)
+
+
+cdef void wait_bytes(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
+    if side.held.size + size > HELD_MAX or not keep_piece(e, side, ts, data, size, 0):
+        e.shared.count.limits += 1
+        dismiss(e, c, OISP_DISMISSED_LIMIT)
+
+
+cdef void release_waiting(engine_core* e, oisp_conn* c) noexcept nogil:
+    """What the client sent before the answer was seen, in the protocol that the answer chose."""
+    cdef oisp_side* side = &c.flow.side[c.requests]
+    cdef oisp_buffer held = side.held
+    cdef oisp_piece piece
+    cdef uint32_t at = 0
+    memset(&side.held, 0, sizeof(held))
+    e.shared.held -= held.size
+    while c.flow != NULL and at < held.size:
+        memcpy(&piece, held.data + at, sizeof(piece))
+        at += sizeof(piece)
+        if piece.gap:
+            gap_in_side(e, c, side, c.requests, piece.gap, piece.ts)
+        elif side.state == OISP_SIDE_HTTP1:
+            read_requests(e, c, side, piece.ts, held.data + at, piece.size)
+        elif side.state == OISP_SIDE_WAIT:  # one of them asks for an upgrade again
+            wait_bytes(e, c, side, piece.ts, held.data + at, piece.size)
+        else:
+            follow(e, c, c.requests, piece.ts, held.data + at, piece.size)
+        at += piece.size
+    oisp_buffer_free(&held)
+
+
+cdef void resume_requests(engine_core* e, oisp_conn* c) noexcept nogil:
+    """The answer stays with HTTP/1."""
+    cdef oisp_side* side
+    if c.flow == NULL or not c.flow.resume:
+        return
+    c.flow.resume = 0
+    side = &c.flow.side[c.requests]
+    if side.state == OISP_SIDE_WAIT:
+        side.state = OISP_SIDE_HTTP1
+        release_waiting(e, c)
+        if c.flow != NULL:
+            take_held(e, c, NOT_FORCED)
+
+
+cdef bint open_socket(engine_core* e, oisp_flow* f, const oisp_head* head) noexcept nogil:
+    """101 to a request that asked for a WebSocket: its exchange leaves the list and becomes the session's."""
+    cdef oisp_turn* t = f.answer
+    if t != f.first or f.session != NULL:
+        return False
+    f.session = session_open(&e.shared, t, head)
+    if f.session == NULL:
+        return False
+    shift_turn(f)
+    f.answer = NULL
+    return True
+
+
+cdef void begin_socket(engine_core* e, oisp_conn* c) noexcept nogil:
+    cdef int k
+    for k in range(2):
+        http1_free(&c.flow.side[k].http)
+        if c.flow.side[k].state != OISP_SIDE_CLOSED:
+            c.flow.side[k].state = OISP_SIDE_SOCKET
+    release_waiting(e, c)
+
+
+cdef void feed_socket(engine_core* e, oisp_conn* c, int direction, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
+    if c.flow.session != NULL and not session_data(&e.shared, c.flow.session, direction != c.requests, data, size, ts):
+        session_close(&e.shared, c.flow.session, 0)
+        c.flow.session = NULL
+
+
+cdef bint enter_tunnel(engine_core* e, oisp_conn* c) noexcept nogil:
+    """2xx to CONNECT: what follows is another connection, to the same eyes. TLS in it is dismissed."""
+    cdef oisp_flow* f = c.flow
+    cdef oisp_side* side
+    cdef int k
+    if f.tunnel != 1:
+        return False
+    f.tunnel = 2
+    for k in range(2):
+        side = &f.side[k]
+        http1_free(&side.http)
+        http1_init(&side.http, side.role, e.shared.limits.head_bytes, e.shared.limits.head_fields)
+        side.state = OISP_SIDE_NEW
+    release_waiting(e, c)
+    return True
 
 
 cdef void resync(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
@@ -883,6 +1032,7 @@ cdef bint upgrade_http2(engine_core* e, oisp_conn* c) noexcept nogil:
         http1_free(&f.side[k].http)
         f.streams.side[k != c.requests].offset = f.side[k].http.offset
         f.side[k].state = OISP_SIDE_HTTP2
+    release_waiting(e, c)
     return True
 
 
@@ -905,7 +1055,9 @@ cdef void decided(engine_core* e, oisp_conn* c, int direction, uint64_t ts, cons
         feed_http2(e, c, direction, ts, data, size)
         return
     e.shared.count.resync_bytes += size
-    if not c.origin.midway and side.offset == size and not is_http2(answer):
+    if c.flow.tunnel == 2:
+        dismiss(e, c, OISP_DISMISSED_TUNNEL)
+    elif not c.origin.midway and side.offset == size and not is_http2(answer):
         dismiss(e, c, OISP_DISMISSED_PROTOCOL)
     elif c.requests != REQUESTS_UNKNOWN:  # the next segment may begin a message
         side.state = OISP_SIDE_RESYNC
@@ -921,6 +1073,11 @@ cdef void gap_in_side(engine_core* e, oisp_conn* c, oisp_side* side, int directi
     tokens.count = 0
     if side.state == OISP_SIDE_RESYNC or side.state == OISP_SIDE_NEW:
         drop_held(e, side)
+    if c.flow.session != NULL:
+        if not session_gap(&e.shared, c.flow.session, direction != c.requests, 0 if size == ANY else size, ts):
+            session_close(&e.shared, c.flow.session, OISP_END_CUT)
+            c.flow.session = NULL
+        return
     if c.flow.streams != NULL:
         if side.state != OISP_SIDE_HTTP2:
             join_http2(e, c, direction, 0, False)
@@ -981,8 +1138,10 @@ cdef void hole(engine_core* e, oisp_conn* c, int direction, uint64_t size, uint6
 cdef void take_bytes(engine_core* e, oisp_conn* c, int direction, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
     cdef oisp_side* side = &c.flow.side[direction]
     side.offset += size
-    if side.state == OISP_SIDE_HTTP2:
-        feed_http2(e, c, direction, ts, data, size)
+    if is_other(side):
+        follow(e, c, direction, ts, data, size)
+    elif side.state == OISP_SIDE_WAIT:
+        wait_bytes(e, c, side, ts, data, size)
     elif c.flow.streams != NULL:
         follow_http2(e, c, direction, ts, data, size)
     elif side.state == OISP_SIDE_HTTP1:
@@ -992,6 +1151,7 @@ cdef void take_bytes(engine_core* e, oisp_conn* c, int direction, uint64_t ts, c
                 take_held(e, c, NOT_FORCED)
         else:
             feed_responses(e, c, side, ts, data, size)
+            resume_requests(e, c)
     elif side.state == OISP_SIDE_NEW:
         first_bytes(e, c, direction, ts, data, size)
     elif side.state == OISP_SIDE_RESYNC:

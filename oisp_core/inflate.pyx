@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Content codings of a body, undone as it comes: the one stage that takes the GIL."""
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport uint32_t, uint8_t
+from libc.stdint cimport uint8_t
 
 from oisp_core.reasons cimport OISP_COMPLETENESS_PARTIAL, REASON_ENCODING, REASON_LIMIT
 from oisp_core.reassemble.content cimport Inflater, content_codings

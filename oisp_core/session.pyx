@@ -21,7 +21,7 @@ from oisp_core.match.rules cimport match_request_body, oisp_rules
 from oisp_core.message cimport turn_exchange, turn_free, turn_note_answer
 from oisp_core.reasons cimport (
     OISP_COMPLETENESS_PARTIAL, REASON_ENCODING, REASON_LIMIT, REASON_REQUEST_LOST, REASON_RESPONSE_LOST,
-    REASON_RESPONSE_UNREADABLE, REASON_UNPAIRED_REQUEST, MISSING_RESPONSE,
+    REASON_RESPONSE_UNREADABLE, REASON_UNPAIRED_REQUEST,
 )
 from oisp_core.reader cimport reader_feed, reader_free, reader_gap, reader_init
 from oisp_core.reassemble.content cimport CODING_RAW, Inflater
@@ -294,10 +294,16 @@ cdef bint session_gap(oisp_shared* s, oisp_session* q, int side, uint64_t size, 
 
 
 cdef void session_close(oisp_shared* s, oisp_session* q, int ends) noexcept nogil:
+    if ends == 0:
+        ends = OISP_END_CUT
     if q.turn.x != NULL and q.turn.flags & OISP_TURN_REQUEST_EMITTED:
-        end_turn(s, q, ends if ends else OISP_END_CUT)
+        end_turn(s, q, ends)
     elif q.turn.x == NULL:
         s.count.undecided += q.turn.verdict.state == OISP_VERDICT_UNDECIDED
+    session_free(s, q)
+
+
+cdef void session_free(oisp_shared* s, oisp_session* q) noexcept nogil:
     if q.inflaters[0] != NULL:
         drop_inflater(q, 0)
     if q.inflaters[1] != NULL:

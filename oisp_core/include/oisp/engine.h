@@ -30,7 +30,9 @@ enum oisp_side_state {
   OISP_SIDE_HTTP1 = 1,
   OISP_SIDE_RESYNC = 2, /* looking for a boundary */
   OISP_SIDE_CLOSED = 3,
-  OISP_SIDE_HTTP2 = 4
+  OISP_SIDE_HTTP2 = 4,
+  OISP_SIDE_WAIT = 5,   /* of the requests: the answer says what comes next (CONNECT, Upgrade) */
+  OISP_SIDE_SOCKET = 6  /* messages of a WebSocket */
 };
 
 /* One direction. */
@@ -64,10 +66,13 @@ typedef struct oisp_flow {
   uint8_t exchanged;     /* an exchange ended as it should */
   uint8_t sequential;    /* a request was seen to be sent after all earlier ones were answered */
   uint8_t mixed;         /* not every request has the same verdict */
+  uint8_t tunnel;        /* 1: what follows the answer to CONNECT is read anew, 2: it is being read */
+  uint8_t resume;        /* the answer was none to an upgrade: requests that wait are requests */
   oisp_verdict usual;    /* what the connection is asked */
   uint32_t owed;         /* answers known to be lost whose requests are not complete yet */
   uint64_t owed_bytes;
   struct oisp_streams *streams; /* of HTTP/2, NULL while it is not spoken */
+  struct oisp_session *session; /* of a WebSocket */
 } oisp_flow;
 
 typedef struct oisp_conn {

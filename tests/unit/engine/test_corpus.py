@@ -144,3 +144,52 @@ def test_ordinary_traffic_gives_no_ai_event(corpus: Any, render: ModuleType) -> 
     assert len(rows) > 50
     for row in rows:
         assert not [e for e in events_of(render, row, "mixed", "none") if e["event_type"].startswith("ai.")], row["id"]
+
+
+def session_pairs(events: list[dict[str, Any]], truth: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Truth of a WebSocket row is of all its turns together, in order."""
+    asked = [e for e in events if e["event_type"] == "ai.request"]
+    answered = [e for e in events if e["event_type"] == "ai.response"]
+    calls = [e["data"] for e in events if e["event_type"] == "agent.tool_call"]
+    text = "".join(c["message"].get("content", "") for e in answered for c in e["data"].get("choices", []))
+    pairs = {
+        "turns": ([e["data"]["request_id"] for e in answered], [e["data"]["request_id"] for e in asked]),
+        "text": (text, truth["text"]),
+        "tool_calls": (
+            [(c.get("call_id"), c["tool"]["name"], c.get("arguments")) for c in calls],
+            [(c["id"], c["name"], c["arguments"]) for c in truth["tool_calls"]],
+        ),
+        "model_requested": ({e["data"]["model"]["id"] for e in asked}, {truth["model_requested"]}),
+        "dialect": ({e["ext"]["oisp"]["dialect"] for e in events}, {truth["api"]}),
+        "status": ({e["data"]["status_code"] for e in answered}, {truth["status"]}),
+        "success": ({e["data"]["success"] for e in answered}, {truth["success"]}),
+        "streaming": ({e["data"]["streaming"] for e in asked}, {truth["streaming_requested"]}),
+        "streamed": ({e["ext"]["oisp"]["streamed"] for e in answered}, {truth["streamed"]}),
+        "complete": ({e["confidence"]["completeness"] for e in events}, {"full"}),
+    }
+    if "provider" in truth:
+        pairs["provider"] = ({e["data"]["provider"]["name"] for e in asked}, {truth["provider"]})
+    if "usage_raw" in truth:
+        pairs["usage"] = (
+            [e["ext"]["oisp"]["raw"]["usage"] for e in answered if "usage" in e["ext"]["oisp"].get("raw", {})],
+            truth["usage_raw"],
+        )
+    return pairs
+
+
+@pytest.mark.parametrize("cut", ["whole", "mixed", "bytes"])
+def test_sessions_over_a_websocket(corpus: Any, render: ModuleType, cut: str) -> None:
+    tally = Tally()
+    rows = [row for row in corpus.exchanges() if row.get("ws")]
+    assert len(rows) == 11
+    for row in rows:
+        if not row["url"]:  # rendered without a host
+            row = row | {"url": "wss://api.openai.com/v1/realtime"}
+        engine = Engine(content="full", id_seed=1)
+        segments = render.ws_connection(row, SEED)
+        for index, (direction, data) in enumerate(render.split_segments(segments, SEED, row["id"], cut)):
+            engine.feed(1, direction, START + index, data)
+        engine.close(1)
+        truth = corpus.truth()[row["id"]]
+        tally.count(row, truth, session_pairs([json.loads(line) for line in engine.drain().splitlines()], truth))
+    tally.check(120)
