@@ -18,7 +18,10 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 HEADERS = ("bpf/include/kernel.h", "bpf/include/control.h", "bpf/include/scope.h", "oisp_core/include/oisp/record.h")
 # Program -> all that it is made of, the C file first.
-PROGRAMS = {"tls": ("bpf/tls.bpf.c", *HEADERS)}
+PROGRAMS = {
+    "tls": ("bpf/tls.bpf.c", *HEADERS),
+    "activity": ("bpf/activity.bpf.c", *HEADERS, "oisp_core/include/oisp/activity.h"),
+}
 ARCHITECTURES = {"x86_64": "OISP_X86_64", "aarch64": "OISP_AARCH64"}
 # 5.12 brought the atomics of -mcpu=v3, 5.17 bpf_loop.
 VARIANTS = {"modern": ["-mcpu=v3", "-DOISP_MODERN"], "basic": ["-mcpu=v2"]}

@@ -44,10 +44,12 @@ static u64 (*bpf_get_current_task)(void) = (void *)35;
 static u64 (*bpf_get_current_cgroup_id)(void) = (void *)80;
 static long (*bpf_probe_read_user)(void *to, u32 size, const void *from) = (void *)112;
 static long (*bpf_probe_read_kernel)(void *to, u32 size, const void *from) = (void *)113;
+static long (*bpf_probe_read_kernel_str)(void *to, u32 size, const void *from) = (void *)115;
 static long (*bpf_probe_read_user_str)(void *to, u32 size, const void *from) = (void *)114;
 static u64 (*bpf_get_current_ancestor_cgroup_id)(int level) = (void *)123;
 static void *(*bpf_ringbuf_reserve)(void *ring, u64 size, u64 flags) = (void *)131;
 static void (*bpf_ringbuf_submit)(void *record, u64 flags) = (void *)132;
+static void (*bpf_ringbuf_discard)(void *record, u64 flags) = (void *)133;
 static u64 (*bpf_ringbuf_query)(void *ring, u64 what) = (void *)134;
 #ifdef OISP_MODERN
 static long (*bpf_for_each_map_elem)(void *map, void *callback, void *context, u64 flags) = (void *)164;
@@ -72,7 +74,18 @@ struct atomic_counter {
 struct signal_struct {
   struct atomic_counter live;
   int group_exit_code;
+  u64 utime;
+  u64 stime;
 };
+struct ns_common {
+  u32 inum;
+};
+struct net {
+  struct ns_common ns;
+};
+typedef struct {
+  struct net *net;
+} possible_net_t;
 struct sock_common {
   u16 skc_family;
   u16 skc_dport;
@@ -80,15 +93,97 @@ struct sock_common {
   u32 skc_rcv_saddr;
   struct in6_addr skc_v6_daddr;
   struct in6_addr skc_v6_rcv_saddr;
+  possible_net_t skc_net;
+  unsigned long skc_flags;
 };
 struct sock {
   struct sock_common __sk_common;
   u16 sk_protocol;
+  int sk_err;
 };
 struct inet_sock {
   u16 inet_sport;
 };
+struct tcp_sock {
+  u64 bytes_sent;
+  u64 bytes_retrans;
+  u64 bytes_received;
+  u32 segs_in;
+  u32 segs_out;
+};
+struct net_device {
+  possible_net_t nd_net;
+};
+struct sk_buff {
+  struct net_device *dev;
+  unsigned char *head;
+  unsigned char *data;
+  u32 len;
+  u32 data_len;
+  u16 network_header;
+};
+struct super_block {
+  unsigned long s_magic;
+  u32 s_dev;
+};
+struct inode {
+  u16 i_mode;
+  unsigned long i_ino;
+  s64 i_size;
+  struct super_block *i_sb;
+};
+struct qstr {
+  u32 len;
+  const unsigned char *name;
+};
+struct dentry {
+  struct dentry *d_parent;
+  struct qstr d_name;
+};
+struct vfsmount {
+  struct dentry *mnt_root;
+};
+struct mount {
+  struct mount *mnt_parent;
+  struct dentry *mnt_mountpoint;
+  struct vfsmount mnt;
+};
+struct path {
+  struct vfsmount *mnt;
+  struct dentry *dentry;
+};
+struct file {
+  struct path f_path;
+  struct inode *f_inode;
+  u32 f_flags;
+  u32 f_mode;
+};
+struct fdtable {
+  u32 max_fds;
+  struct file **fd;
+};
+struct files_struct {
+  struct fdtable *fdt;
+};
+struct fs_struct {
+  struct path root;
+  struct path pwd;
+};
+struct mm_struct {
+  unsigned long arg_start;
+  unsigned long arg_end;
+  struct file *exe_file;
+};
+struct linux_binprm {
+  const char *filename;
+  const char *interp;
+};
+struct thread_info {
+  unsigned long flags;
+  u32 status; /* x86 */
+};
 struct task_struct {
+  struct thread_info thread_info;
   int pid;
   int tgid;
   int exit_code;
@@ -96,6 +191,21 @@ struct task_struct {
   struct task_struct *group_leader;
   struct task_struct *real_parent;
   struct signal_struct *signal;
+  struct mm_struct *mm;
+  struct fs_struct *fs;
+  struct files_struct *files;
+  u64 utime;
+  u64 stime;
+};
+/* The registers of a system call as the kernel saved them; what follows the three underscores is not the type's name. */
+struct pt_regs___saved {
+#if defined(OISP_X86_64)
+  unsigned long orig_ax, di, si, dx, r10;
+#else
+  u64 regs[31];
+  u64 orig_x0;
+  s32 syscallno;
+#endif
 };
 #pragma clang attribute pop
 
@@ -109,6 +219,11 @@ struct raw_tracepoint {
 
 /* Volatile: the compiler must not choose between two registers by arithmetic on the context's address. */
 #if defined(OISP_X86_64)
+#define SYSTEM_NUMBER orig_ax
+#define SYSTEM_1 di
+#define SYSTEM_2 si
+#define SYSTEM_3 dx
+#define SYSTEM_4 r10
 struct pt_regs {
   unsigned long r15, r14, r13, r12, bp, bx, r11, r10, r9, r8, ax, cx, dx, si, di, orig_ax, ip, cs, flags, sp, ss;
 };
@@ -126,6 +241,11 @@ struct pt_regs {
 #define GO_G_OFFSET __builtin_offsetof(struct pt_regs, r14)
 #define REG_STACK(c) ((u64)((volatile struct pt_regs *)(c))->sp)
 #elif defined(OISP_AARCH64)
+#define SYSTEM_NUMBER syscallno
+#define SYSTEM_1 orig_x0
+#define SYSTEM_2 regs[1]
+#define SYSTEM_3 regs[2]
+#define SYSTEM_4 regs[3]
 struct pt_regs {
   unsigned long regs[31], sp, pc, pstate;
 };

@@ -17,6 +17,8 @@ from oisp_sensor.capture.errors import CaptureError
 from oisp_sensor.capture.kernel import BPF_TRACE_UPROBE_MULTI
 
 _PRINT = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
+_LOG_BYTES = 16 << 20  # the longest log of the verifier; what it refused stands at its end
+_LOG_KEPT = 64 << 10
 _BUNDLED = Path(__file__).resolve().parents[1] / "_libs"
 
 _PROTOTYPES = {
@@ -28,6 +30,7 @@ _PROTOTYPES = {
     "bpf_object__find_program_by_name": (ctypes.c_void_p, [ctypes.c_void_p, ctypes.c_char_p]),
     "bpf_map__name": (ctypes.c_char_p, [ctypes.c_void_p]),
     "bpf_map__fd": (ctypes.c_int, [ctypes.c_void_p]),
+    "bpf_map__reuse_fd": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_int]),
     "bpf_map__set_max_entries": (ctypes.c_int, [ctypes.c_void_p, ctypes.c_uint32]),
     "bpf_map__initial_value": (ctypes.c_void_p, [ctypes.c_void_p, ctypes.POINTER(ctypes.c_size_t)]),
     "bpf_program__fd": (ctypes.c_int, [ctypes.c_void_p]),
@@ -58,9 +61,9 @@ class Library:
 
     def _collect(self, level: int, text: bytes, arguments: int) -> int:
         if level <= 1:  # LIBBPF_WARN, LIBBPF_INFO; debug is not kept
-            block = ctypes.create_string_buffer(1 << 16)
+            block = ctypes.create_string_buffer(_LOG_BYTES)  # untouched pages cost nothing
             self._format(block, len(block), text, arguments)
-            self.log.append(block.value.decode(errors="replace").rstrip())
+            self.log.append(block.value[-_LOG_KEPT:].decode(errors="replace").rstrip())
         return 0
 
     @classmethod
@@ -109,6 +112,11 @@ class Object:
 
     def resize(self, name: str, entries: int) -> None:
         self._lib.dll.bpf_map__set_max_entries(self._map(name), entries)
+
+    def share(self, name: str, fd: int) -> None:
+        """Uses another object's map under this name; only before load()."""
+        if self._lib.dll.bpf_map__reuse_fd(self._map(name), fd):
+            raise self._failure(f"cannot share the map {name}")
 
     def settings(self, symbol: str, value: bytes) -> None:
         """Writes a constant of .rodata; only before load()."""

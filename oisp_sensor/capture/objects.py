@@ -8,7 +8,7 @@ from pathlib import Path
 from oisp_sensor.capture.errors import CaptureError
 from oisp_sensor.capture.kernel import architecture
 
-PROGRAMS = ("tls",)
+PROGRAMS = ("tls", "activity")
 VARIANTS = ("modern", "basic")
 _PACKAGED = Path(__file__).resolve().parents[1] / "_data" / "bpf"
 _SOURCE_TREE = Path(__file__).resolve().parents[2] / "bpf" / "objects"

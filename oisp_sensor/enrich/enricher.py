@@ -28,6 +28,7 @@ __all__ = ["ArgumentPolicy", "Enricher", "Members", "with_policy"]
 
 LIVES = 8192  # process lives remembered: some 2 KiB each
 _ANCESTORS = 8
+_TOLD = ("ppid", "name", "exe", "cwd", "arguments", "uid", "gid")
 
 
 class Members(NamedTuple):
@@ -35,6 +36,7 @@ class Members(NamedTuple):
 
     allowed: bytes
     whole: bytes
+    bare: bytes  # `allowed` without `source`: for what is seen another way than at a TLS library
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,11 @@ class Enricher:
         self._latest: dict[int, tuple[int, int]] = {}
         self.read = 0
         self.missed = 0  # lives that were over before anything could be read
+        self._activity_source = {
+            "collector": "oisp-sensor",
+            "collector_version": version(),
+            "capture_method": "ebpf_tracepoint",
+        }
         self._source = {
             "collector": "oisp-sensor",
             "collector_version": version(),
@@ -88,7 +95,8 @@ class Enricher:
             "capture_point": "tls_library",
         }
         if self._host.get("hostname"):
-            self._source["sensor_host"] = self._host["hostname"]
+            self._source["sensor_host"] = self._activity_source["sensor_host"] = self._host["hostname"]
+        self._activity = b"," + _members({"source": self._activity_source})
 
     def see(self, event: str, pid: int, start_ns: int, ppid: int = 0, uid: int | None = None) -> None:
         """What capture tells of a process: `seen`, `fork`, `exec` or `exit`."""
@@ -115,8 +123,35 @@ class Enricher:
             life.members = self._encode(life.facts)
         return life.members
 
+    @property
+    def policy(self) -> ArgumentPolicy:
+        return self._policy
+
+    def executed(self, told: ProcessFacts) -> None:
+        """What the kernel said at exec. It stands where the process had gone before /proc was read."""
+        key = _key(told.pid, told.start_ns)
+        before = self._lives.get(key)
+        if before is not None and not before.inherited and before.facts.exe == told.exe:
+            return
+        own = read_process(told.pid, told.start_ns, self._proc)
+        if own is not None and own.exe == told.exe:
+            self.read += 1
+            self._remember(_Life(own, inherited=False))
+            return
+        if before is not None:  # its session and groups are what they were
+            told = replace(before.facts, **{k: getattr(told, k) for k in _TOLD if getattr(told, k) not in (None, "")})
+        self._remember(_Life(told, inherited=False))
+
+    def activity_members(self, pid: int, start_ns: int, uid: int | None = None, gid: int | None = None) -> bytes:
+        """Of a process that did something: as for a connection, with another source."""
+        return self.members(pid, start_ns, uid, gid).bare + self._activity
+
     def _learn(self, pid: int, start_ns: int, ppid: int, uid: int | None) -> _Life:
         facts = read_process(pid, start_ns, self._proc)
+        known = self._lives.get(_key(pid, start_ns))
+        if facts is None and known is not None and known.facts.exe:
+            known.inherited = False
+            return known  # told by the kernel before
         if facts is None:
             self.missed += 1
             facts = ProcessFacts(pid, start_ns, ppid or None, uid=uid)
@@ -164,8 +199,9 @@ class Enricher:
 
     def _encode(self, facts: ProcessFacts) -> Members:
         ancestors = self._ancestors(facts)
-        allowed, whole = (_members(self._context(facts, ancestors, p)) for p in (self._policy, _WHOLE))
-        return Members(allowed, whole)
+        bare, whole = (_members(self._context(facts, ancestors, p)) for p in (self._policy, _WHOLE))
+        source = b"," + _members({"source": self._source})
+        return Members(bare + source, whole + source, bare)
 
     def _context(self, facts: ProcessFacts, ancestors: list[ProcessFacts], policy: ArgumentPolicy) -> dict[str, Any]:
         container, pod = container_of(facts.cgroup)
@@ -177,7 +213,7 @@ class Enricher:
         app = app_facts(facts.exe, facts.arguments or [])
         if app is not None:
             context["app"] = app
-        return {**{k: v for k, v in context.items() if v}, "source": self._source}
+        return {k: v for k, v in context.items() if v}
 
 
 def process_member(
