@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from oisp_core.engine import Engine
+from oisp_sensor.activity.stage import ActivityStage
 from oisp_sensor.capture import messages
 from oisp_sensor.capture.feed import FULL, OPENED, RAW_FAILED, Feed
 from oisp_sensor.capture.ringbuf import RingBuffer
@@ -60,6 +61,7 @@ class Pipeline:
         exporters: Sequence[Exporter],
         view: Sink | None = None,
         raw_fd: int = -1,
+        activity: ActivityStage | None = None,
         on_error: Callable[[str], None] = lambda text: None,
     ) -> None:
         self._ring = RingBuffer(ring_fd, ring_bytes)
@@ -70,6 +72,7 @@ class Pipeline:
         self._enricher = enricher
         self._exporters = exporters
         self._view = view
+        self._activity = activity
         self._on_error = on_error
         self._said: set[str] = set()
         self.notes = Notes()
@@ -93,6 +96,8 @@ class Pipeline:
             self._take()
         self._engine.advance(time.time_ns())
         self._deliver()
+        if self._activity is not None:
+            self._hand_out(self._activity.take())
         if self._ask.is_set():
             self._ask.clear()
             self._answer = self.account()
@@ -108,6 +113,8 @@ class Pipeline:
                 break  # what is left was never finished by its writer
         self._engine.close()
         self._deliver()
+        if self._activity is not None:
+            self._hand_out(self._activity.finish())
         for exporter in self._exporters:
             exporter.close()
         self._look_at_errors()
@@ -153,7 +160,9 @@ class Pipeline:
             notes.append(message)
 
     def _deliver(self) -> None:
-        lines = self._engine.drain()
+        self._hand_out(self._engine.drain())
+
+    def _hand_out(self, lines: bytes) -> None:
         if not lines:
             return
         self.lines += lines.count(b"\n")
@@ -190,6 +199,7 @@ class Pipeline:
             },
             "engine": dict(self._engine.stats()),
             "enrich": {"processes_read": self._enricher.read, "processes_missed": self._enricher.missed},
+            "activity": self._activity.account() if self._activity is not None else {},
             "export": [_exported(exporter) for exporter in self._exporters],
             "lines": self.lines,
         }

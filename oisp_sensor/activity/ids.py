@@ -12,7 +12,7 @@ _ALPHABET = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 class Ulids:
-    """With a `seed` the ids are the same in every run. `salt` keeps them apart from those of an engine with that seed."""
+    """With a `seed` the ids are the same in every run; `salt` keeps them apart from an engine's of that seed."""
 
     def __init__(self, seed: int | None = None, salt: str = "activity") -> None:
         self._random = None if seed is None else Random(f"{salt} {seed}")

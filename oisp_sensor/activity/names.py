@@ -47,7 +47,9 @@ def parse(payload: bytes) -> Answered | None:
     question = message.question[0]
     kind = dns.rdatatype.to_text(question.rdtype)
     code = dns.rcode.to_text(message.rcode())
-    found = Answered(_name(question.name), kind if kind in _TYPES else "other", kind, code if code in _CODES else "other")
+    found = Answered(
+        _name(question.name), kind if kind in _TYPES else "other", kind, code if code in _CODES else "other"
+    )
     for rrset in message.answer:
         for record in rrset:
             if len(found.answers) < _ANSWERS:

@@ -11,6 +11,7 @@ import struct
 from collections import OrderedDict
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
 
 TEXT, PROCESS, NETWORK, DNS, FILE = 16, 17, 18, 19, 20
 KINDS = (TEXT, PROCESS, NETWORK, DNS, FILE)
@@ -33,6 +34,7 @@ _THREADS = 4096  # with texts that wait for their record
 _TEXTS = 64  # of one record: 32 pieces of arguments and some paths
 
 Address = IPv4Address | IPv6Address
+NOWHERE = IPv4Address(0)
 
 
 @dataclass
@@ -94,8 +96,8 @@ class NetworkEvent(Happening):
     received: int = 0
     packets_sent: int = 0
     packets_received: int = 0
-    local: Address = IPv4Address(0)
-    remote: Address = IPv4Address(0)
+    local: Address = NOWHERE
+    remote: Address = NOWHERE
     local_port: int = 0
     remote_port: int = 0
     error: int = 0
@@ -105,7 +107,7 @@ class NetworkEvent(Happening):
 @dataclass
 class DnsMessage(Happening):
     asked: int = 0
-    server: Address = IPv4Address(0)
+    server: Address = NOWHERE
     local_port: int = 0
     server_port: int = 0
     payload: bytes = b""
@@ -169,7 +171,7 @@ class Assembler:
         if kind == PROCESS:
             made = ProcessEvent(*who, {}, True, *_PROCESS.unpack_from(record, at))
         elif kind == NETWORK:
-            made = self._network(who, _NETWORK.unpack_from(record, at))
+            made = self._network(who, record)
         elif kind == DNS:
             asked, server, local_port, server_port, size = _DNS.unpack_from(record, at)
             payload = record[at + _DNS.size : at + _DNS.size + size]
@@ -181,20 +183,25 @@ class Assembler:
         return made
 
     @staticmethod
-    def _network(who: tuple[int, ...], values: tuple[int | bytes, ...]) -> NetworkEvent:
-        *counts, local, remote, local_port, remote_port, error, accepted, _ = values
-        return NetworkEvent(
-            *who,  # type: ignore[arg-type]
-            {},
-            True,
-            *counts,  # type: ignore[arg-type]
-            address(local),  # type: ignore[arg-type]
-            address(remote),  # type: ignore[arg-type]
-            local_port,  # type: ignore[arg-type]
-            remote_port,  # type: ignore[arg-type]
-            error,  # type: ignore[arg-type]
-            bool(accepted),
-        )
+    def _network(who: tuple[Any, ...], record: bytes) -> NetworkEvent:
+        made = NetworkEvent(*who)
+        (
+            made.socket,
+            made.opened,
+            made.sent,
+            made.received,
+            made.packets_sent,
+            made.packets_received,
+            local,
+            remote,
+            made.local_port,
+            made.remote_port,
+            made.error,
+            accepted,
+            _,
+        ) = _NETWORK.unpack_from(record, _BASE.size)
+        made.local, made.remote, made.accepted = address(local), address(remote), bool(accepted)
+        return made
 
     def _give_texts(self, made: Happening, expected: int) -> None:
         """The last `expected` texts of the thread: older ones belong to a record that was lost."""

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: Apache-2.0
 """Which files are worth an event. Reading libraries, modules and caches is how every program starts: left out, counted.
 
-What is written, deleted or renamed is told wherever it is, but for caches: a changed library is what somebody looks for.
+What is written, deleted or renamed is told wherever it is, but for caches: somebody looks for a changed library.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fnmatch import translate
 from re import compile as pattern
 
-__all__ = ["READ_ONLY", "CACHES", "FileRules"]
+__all__ = ["CACHES", "READ_ONLY", "FileRules"]
 
 # Not told when they are only read.
 READ_ONLY = (
@@ -57,5 +57,5 @@ class FileRules:
         return changed or self._read is None or not self._read(path)
 
 
-def _any(globs: Sequence[str]):  # type: ignore[no-untyped-def]
+def _any(globs: Sequence[str]) -> Callable[[str], object] | None:
     return pattern("|".join(translate(glob) for glob in globs)).match if globs else None

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
+from collections.abc import Sequence
 
 from oisp_sensor.capture import kernel, objects
 from oisp_sensor.capture.errors import CaptureError
@@ -39,6 +40,8 @@ class ActivityPrograms:
         self.kinds = kinds
         self.refused: dict[str, str] = {}
         self._links: list[int] = []
+        self._closed = False
+        self._last: dict[str, int] = {}
         self._object = Object(objects.path("activity", variant).read_bytes(), f"activity.{variant}")
         try:
             self._object.resize("activity", ring_bytes)
@@ -74,7 +77,10 @@ class ActivityPrograms:
                     self.refused[kind] = f"tracepoint {tracepoint}: {error.strerror}"
 
     def losses(self) -> dict[str, int]:
-        """Records that did not get into the ring, by kind, and `table`: states that found no room."""
+        """Records that did not get into the ring, by kind, and `table`: states that found no room. After close(), as
+        it was then."""
+        if self._closed:
+            return self._last
         found = {}
         for index, name in enumerate(_LOSSES):
             value = self._counts.get(index.to_bytes(4, "little"))
@@ -86,10 +92,13 @@ class ActivityPrograms:
             with contextlib.suppress(OSError):
                 os.close(link)
         self._links.clear()
+        self._last = self.losses()
+        self._closed = True
         self._object.close()
 
 
-def check_kinds(kinds: tuple[str, ...]) -> None:
+def check_kinds(kinds: Sequence[str]) -> tuple[str, ...]:
     unknown = [kind for kind in kinds if kind not in KINDS]
     if unknown:
         raise CaptureError(f"no such activity: {', '.join(unknown)}", f"one of {', '.join(KINDS)}")
+    return tuple(kind for kind in KINDS if kind in kinds)

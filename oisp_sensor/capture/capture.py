@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from oisp_sensor.capture import messages, program
+from oisp_sensor.capture.activity import RING_BYTES as ACTIVITY_RING_BYTES
+from oisp_sensor.capture.activity import ActivityPrograms, check_kinds
 from oisp_sensor.capture.errors import CaptureError
 from oisp_sensor.capture.loader import CONTROL_BYTES, Programs
 from oisp_sensor.capture.resolve import likely_libraries, mapped_at_start
@@ -77,6 +79,7 @@ class Capture:
     `libraries`: probe these files and no others. Files that the command is likely to map are probed before it runs;
     with `eager` off only when a process of the scope maps them. With `per_process` off, files are probed for all that
     map them also in the scopes of a command and of processes: others then pay for traps, and no child is too fast.
+    `activity`: kinds of what processes do (`process`, `network`, `dns`, `file`), into a ring of their own.
     `variant` (modern, basic) and `multi` (off: one perf event per probe) take the choice from the kernel's abilities.
     """
 
@@ -90,6 +93,8 @@ class Capture:
         per_process: bool = True,
         variant: str = "",
         multi: bool = True,
+        activity: Sequence[str] = (),
+        activity_ring_bytes: int = ACTIVITY_RING_BYTES,
     ) -> None:
         if ring_bytes < 1 << 16 or ring_bytes & (ring_bytes - 1) or ring_bytes > 1 << 30:
             raise CaptureError(f"the ring has a power of two of bytes from 64 KiB to 1 GiB, not {ring_bytes}")
@@ -100,6 +105,10 @@ class Capture:
         self._eager = eager
         self._variant = variant
         self._multi = multi
+        self._activity_kinds = check_kinds(activity)
+        self._activity_ring_bytes = activity_ring_bytes
+        self.activity: ActivityPrograms | None = None
+        self.activity_refused: dict[str, str] = {}
         self._programs: Programs | None = None
         self._watch = MappingWatch()
         self._per_process = per_process
@@ -130,6 +139,8 @@ class Capture:
         self._per_process &= self._attacher.per_process and self.scope.kind in ("command", "pid")
         self._epoll = select.epoll()
         self._epoll.register(self._programs.control_fd, select.EPOLLIN)
+        if self._activity_kinds:
+            self._start_activity(self._programs)
         self._programs.follow_processes()
         self._addresses = self._programs.follow_sockets()
         for path in self._libraries:
@@ -139,6 +150,18 @@ class Capture:
         for pid in self._present():
             self._enter_scope(pid)
             self._scan(pid)
+
+    def _start_activity(self, programs: Programs) -> None:
+        """What cannot be had of it is said in `activity_refused`; TLS is captured all the same."""
+        try:
+            self.activity = ActivityPrograms(
+                self.scope, programs.scope_fd, self._activity_kinds, programs.variant, self._activity_ring_bytes
+            )
+        except CaptureError as error:
+            self.activity_refused = dict.fromkeys(self._activity_kinds, str(error))
+            return
+        self.activity.attach()
+        self.activity_refused = self.activity.refused
 
     def spawn(
         self,
@@ -188,6 +211,8 @@ class Capture:
             self._last_spared = self.spared()
             self._epoll.close()
             self._control.close()
+            if self.activity is not None:
+                self.activity.close()
             self._programs.close()
             self._programs = None
         self._watch.close()
@@ -235,6 +260,10 @@ class Capture:
         if self._programs is None or self.scope.kind not in ("command", "pid"):
             return []
         return sorted(int.from_bytes(key, "little") for key in self._programs.scope.all_keys())
+
+    def activity_losses(self) -> dict[str, int]:
+        """Records of activity that found no room, by kind."""
+        return self.activity.losses() if self.activity is not None else {}
 
     def report(self) -> Report:
         programs = self._programs

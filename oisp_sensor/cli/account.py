@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -53,6 +53,7 @@ class Account:
     report: Report
     notes: Notes
     seconds: float
+    activity_losses: dict[str, int] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         report = self.report
@@ -67,6 +68,7 @@ class Account:
             "refused": [{"path": refused.path, "reason": refused.reason} for refused in self.notes.refused],
             "late": report.late,
             "losses": {cause: asdict(loss) for cause, loss in self.losses.items()},
+            "activity_losses": self.activity_losses,
             "mappings_lost": report.mappings_lost,
             "messages_lost": report.messages_lost,
             "control_lost": report.control_lost,
@@ -101,6 +103,12 @@ class Account:
             for cause, loss in self.losses.items()
             if loss.records
         ]
+        found += [
+            f"{count:,} records of activity lost ({kind})" for kind, count in self.activity_losses.items() if count
+        ]
+        activity = self.stages.get("activity") or {}
+        if activity.get("nameless"):
+            found.append(f"{activity['nameless']:,} files could not be named")
         found += [f"{engine[name]:,} {words}" for name, words in _ENGINE_DOUBTS.items() if engine.get(name)]
         found += [
             f"{export['lines_dropped']:,} events were not written: {printable(export['last_error'])}"

@@ -27,8 +27,10 @@ from oisp_sensor.cli.output import Outputs, add_output_options, argument_policy,
 from oisp_sensor.export.jsonl import owner_of_files
 
 if TYPE_CHECKING:
+    from oisp_sensor.activity.stage import ActivityStage
     from oisp_sensor.capture import Capture, Scope
     from oisp_sensor.capture.spawn import Spawned
+    from oisp_sensor.enrich.enricher import Enricher
     from oisp_sensor.pipeline import Pipeline
 
 __all__ = ["command"]
@@ -60,6 +62,22 @@ class Record:
         parser.add_argument(
             "--ring-size", metavar="SIZE", type=size, help="of the buffer between kernel and sensor (16M)"
         )
+        activity = parser.add_argument_group("what the processes do")
+        activity.add_argument(
+            "--activity",
+            metavar="KINDS",
+            type=_kinds,
+            default=("process", "network"),
+            help="events of these kinds, with commas between: process, network, file; or none (process,network)",
+        )
+        activity.add_argument(
+            "--files",
+            action="store_true",
+            help="the same as adding file to --activity: its system-call tracepoint slows every process a little",
+        )
+        activity.add_argument(
+            "--exclude-file", metavar="GLOB", action="append", default=[], help="no events of such files (* crosses /)"
+        )
         add_output_options(parser, f"default: {EVENTS} with a COMMAND; else a view on a terminal, NDJSON into a pipe")
         parser.add_argument("--raw", metavar="FILE", help="also keep the captured plaintext, all of it, for `replay`")
         parser.add_argument("--report", metavar="FILE", help="write the account of the run as JSON")
@@ -74,6 +92,20 @@ def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text)):
         raise argparse.ArgumentTypeError(f"expected a process id, got {text!r}")
     return int(text)
+
+
+def _kinds(text: str) -> tuple[str, ...]:
+    kinds = () if text == "none" else tuple(word.strip() for word in text.split(","))
+    for kind in kinds:
+        if kind not in ("process", "network", "file"):
+            raise argparse.ArgumentTypeError(f"expected process, network, file or none, got {kind!r}")
+    return kinds
+
+
+def _programs_for(args: argparse.Namespace) -> tuple[str, ...]:
+    """The kernel's kinds: names of servers belong to the network."""
+    kinds = {*args.activity, *(("file",) if args.files else ())}
+    return tuple(kinds | {"dns"} if "network" in kinds else kinds)
 
 
 def _scope(args: argparse.Namespace) -> Scope:
@@ -162,10 +194,14 @@ class _Run:
         args = self._args
         ring_bytes = RING_BYTES if args.ring_size is None else args.ring_size
         with (
-            Capture(self._scope, ring_bytes=ring_bytes, libraries=args.library) as capture,
+            Capture(
+                self._scope, ring_bytes=ring_bytes, libraries=args.library, activity=_programs_for(args)
+            ) as capture,
             self._signals.taken(with_command=bool(args.rest)),
         ):
             self._start_capture(capture)
+            for kind, reason in capture.activity_refused.items():
+                error_line(f"no events of {kind}: {reason}")
             outputs = open_outputs(args, self._scope.label, default=EVENTS if args.rest else None)
             try:
                 with self._recording() as raw_fd:
@@ -249,7 +285,12 @@ class _Run:
         from oisp_sensor.cli.account import Account
 
         account = Account(
-            pipeline.account(), capture.losses(), report, pipeline.notes, time.monotonic() - self._started
+            pipeline.account(),
+            capture.losses(),
+            report,
+            pipeline.notes,
+            time.monotonic() - self._started,
+            capture.activity_losses(),
         )
         self._conclude(account, outputs)
         if self._failure is not None and child is None:
@@ -262,17 +303,34 @@ class _Run:
         from oisp_sensor.enrich.enricher import Enricher
         from oisp_sensor.pipeline import Pipeline
 
+        enricher = Enricher(argument_policy(self._args))
         return Pipeline(
             ring_fd=ring_fd,
             ring_bytes=capture.ring_bytes,
             channel=channel,
             engine=make_engine(self._args, self._clock_base_ns),
-            enricher=Enricher(argument_policy(self._args)),
+            enricher=enricher,
+            activity=self._activity(capture, enricher),
             exporters=outputs.exporters,
             view=outputs.view,
             raw_fd=raw_fd,
             on_error=error_line,
         )
+
+    def _activity(self, capture: Capture, enricher: Enricher) -> ActivityStage | None:
+        if capture.activity is None:
+            return None
+        from oisp_sensor.activity import ActivityEvents, FileRules
+        from oisp_sensor.activity.ids import Ulids
+        from oisp_sensor.activity.stage import ActivityStage
+
+        events = ActivityEvents(
+            enricher,
+            clock_base_ns=self._clock_base_ns,
+            new_id=Ulids(self._args.id_seed),
+            rules=FileRules(self._args.exclude_file),
+        )
+        return ActivityStage(capture.activity.ring_fd, capture.activity.ring_bytes, events)
 
     def _spawn(self, capture: Capture) -> Spawned | None:
         if not self._args.rest:
@@ -326,7 +384,14 @@ class _Run:
         from oisp_sensor.cli.account import Account
 
         elapsed = time.monotonic() - self._started
-        account = Account(pipeline.account_from_outside(), capture.losses(), capture.report(), pipeline.notes, elapsed)
+        account = Account(
+            pipeline.account_from_outside(),
+            capture.losses(),
+            capture.report(),
+            pipeline.notes,
+            elapsed,
+            capture.activity_losses(),
+        )
         print(msgspec.json.encode(account.as_dict()).decode(), file=sys.stderr, flush=True)
 
     # ---- at the end ----

@@ -57,7 +57,10 @@ class Bench:
         """`record` with these words, as a process that the test goes on with."""
         settings: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
         settings["env"] = self.environment(**options.pop("more", {}))
-        return subprocess.Popen([*SENSOR, "record", *self.library, *words], cwd=self.folder, **{**settings, **options})
+        quiet = [] if "--activity" in words or "--files" in words else ["--activity", "none"]
+        return subprocess.Popen(
+            [*SENSOR, "record", *self.library, *quiet, *words], cwd=self.folder, **{**settings, **options}
+        )
 
     def record(self, command: list[str], *options: str, **more: str) -> subprocess.CompletedProcess[str]:
         process = self.start("--out", str(self.events_file), *options, "--", *command, more=more)
