@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Activity as the kernel tells it: a script whose doings are known is accounted for, each exactly once, or as lost.
 
-Own processes, own folder, loopback only. The long form has 1,000 processes, 1,000 connections and 10,000 file operations.
+Own processes, own folder, loopback only. The long form: 1,000 processes, 1,000 connections, 10,000 operations.
 """
 
 from __future__ import annotations
@@ -148,7 +148,7 @@ def test_each_thing_is_told_exactly_once(tmp_path: Path, counts: tuple[int, int,
 @pytest.mark.parametrize("counts", FORMS)
 def test_what_a_small_ring_could_not_hold_is_counted(tmp_path: Path, counts: tuple[int, int, int]) -> None:
     """Nobody reads until the end: told and lost together are what happened."""
-    processes, connections, files = counts
+    processes, connections, _ = counts
     run = Run(python(SCRIPT, tmp_path, *counts), ("process", "network", "file"), ring=1 << 16, read=False)
     assert run.code == 0
     told = Counter(event["event_type"].split(".")[0] for event in run.events)

@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -62,6 +63,16 @@ class Bench:
             [*SENSOR, "record", *self.library, *quiet, *words], cwd=self.folder, **{**settings, **options}
         )
 
+    def start_probing(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+        """The same, and back only when its probes are in place: what happens from here on is captured."""
+        process = self.start(*words, **options)
+        deadline = time.monotonic() + 30
+        while not any(_probes(pid) for pid in _family(process.pid)):
+            assert process.poll() is None, process.communicate()[1]
+            assert time.monotonic() < deadline, "no probe in time"
+            time.sleep(0.02)
+        return process
+
     def record(self, command: list[str], *options: str, **more: str) -> subprocess.CompletedProcess[str]:
         process = self.start("--out", str(self.events_file), *options, "--", *command, more=more)
         out, error = process.communicate(timeout=60)
@@ -81,6 +92,30 @@ class Bench:
         return [json.loads(line) for line in text.splitlines()]
 
 
+def _family(pid: int) -> list[int]:
+    """A process and its descendants."""
+    try:
+        children = [
+            int(word)
+            for task in Path(f"/proc/{pid}/task").iterdir()
+            for word in (task / "children").read_text().split()
+        ]
+    except OSError:
+        return []
+    return [pid, *(found for child in children for found in _family(child))]
+
+
+def _probes(pid: int) -> bool:
+    """Does it hold a link of uprobes, or events of single ones?"""
+    try:
+        for file in Path(f"/proc/{pid}/fd").iterdir():
+            if "perf_event" in str(file.readlink()) or "uprobe" in Path(f"/proc/{pid}/fdinfo/{file.name}").read_text():
+                return True
+    except OSError:
+        pass
+    return False
+
+
 @pytest.fixture
 def bench(require_bpf: None, private_libssl: Any, service: Service, tmp_path: Path) -> Bench:
     folder = tmp_path / "work"
@@ -91,7 +126,6 @@ def bench(require_bpf: None, private_libssl: Any, service: Service, tmp_path: Pa
 @pytest.fixture
 def until() -> Callable[..., None]:
     """Waits for a condition, a bounded time."""
-    import time
 
     def wait(condition: Callable[[], bool], seconds: float = 10) -> None:
         deadline = time.monotonic() + seconds

@@ -206,8 +206,7 @@ def test_under_sudo_it_runs_as_the_caller_who_owns_the_files(bench: Bench) -> No
 
 def test_a_running_process_until_it_ends(bench: Bench) -> None:
     client = bench.waiting_client()
-    process = bench.start("--pid", str(client.pid), "--content", "full")
-    time.sleep(1.0)
+    process = bench.start_probing("--pid", str(client.pid), "--content", "full")
     client.communicate("go\n", timeout=60)
     out, error = process.communicate(timeout=60)
     assert process.returncode == 0, error
@@ -220,8 +219,7 @@ def test_a_running_process_until_it_ends(bench: Bench) -> None:
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_signals_end_it_cleanly(bench: Bench, number: signal.Signals) -> None:
     client = bench.waiting_client()
-    process = bench.start("--pid", str(client.pid), "--out", str(bench.events_file))
-    time.sleep(1.0)
+    process = bench.start_probing("--pid", str(client.pid), "--out", str(bench.events_file))
     process.send_signal(number)
     _, error = process.communicate(timeout=60)
     client.communicate("go\n", timeout=60)
@@ -233,32 +231,29 @@ def test_signals_end_it_cleanly(bench: Bench, number: signal.Signals) -> None:
 def test_hup_reopens_and_usr1_tells(bench: Bench, until: Callable[..., None]) -> None:
     first, second = bench.waiting_client("one"), bench.waiting_client("two")
     pids = ["--pid", str(first.pid), "--pid", str(second.pid)]
-    process = bench.start(*pids, "--out", str(bench.events_file))
+    process = bench.start_probing(*pids, "--out", str(bench.events_file))
     until(bench.events_file.exists)
-    time.sleep(0.5)
     first.communicate("go\n", timeout=60)
     until(lambda: bench.events_file.read_bytes().count(b"\n") == 2)
     old = bench.events_file.rename(bench.folder / "old.jsonl")
     process.send_signal(signal.SIGHUP)
     until(bench.events_file.exists)
     process.send_signal(signal.SIGUSR1)
-    time.sleep(0.5)
     second.communicate("go\n", timeout=60)
     _, error = process.communicate(timeout=60)
     assert kinds(bench.events(old)) == KINDS
     assert kinds(bench.events()) == KINDS
     accounts = [json.loads(line) for line in error.splitlines() if line.startswith("{")]
     assert len(accounts) == 1
-    assert accounts[0]["lines"] == 2
+    assert 2 <= accounts[0]["lines"] <= 4  # the second may have begun to ask
 
 
 def test_a_reader_that_goes_away_ends_it(bench: Bench) -> None:
     client = bench.waiting_client()
     read, write = os.pipe()
-    process = bench.start("--pid", str(client.pid), stdout=write)
+    process = bench.start_probing("--pid", str(client.pid), stdout=write)
     os.close(write)
     os.close(read)
-    time.sleep(1.0)
     client.communicate("go\n", timeout=60)
     _, error = process.communicate(timeout=60)
     assert process.returncode in (0, 141)
@@ -271,9 +266,8 @@ def test_a_terminal_gets_a_view(bench: Bench) -> None:
     client = bench.waiting_client("Say it out loud")
     main, side = pty.openpty()
     more = {"TERM": "xterm", "COLUMNS": "160"}
-    process = bench.start("--pid", str(client.pid), stdout=side, stderr=side, more=more)
+    process = bench.start_probing("--pid", str(client.pid), stdout=side, stderr=side, more=more)
     os.close(side)
-    time.sleep(1.0)
     client.communicate("go\n", timeout=60)
     shown = b""
     try:
