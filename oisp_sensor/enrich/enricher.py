@@ -62,6 +62,7 @@ class _Life:
     facts: ProcessFacts
     inherited: bool  # from the parent, at fork: to be read when it matters
     members: Members | None = None
+    told: bool = False  # by the kernel, at exec
 
 
 class Enricher:
@@ -140,7 +141,7 @@ class Enricher:
             return
         if before is not None:  # its session and groups are what they were
             told = replace(before.facts, **{k: getattr(told, k) for k in _TOLD if getattr(told, k) not in (None, "")})
-        self._remember(_Life(told, inherited=False))
+        self._remember(_Life(told, inherited=False, told=True))
 
     def activity_members(self, pid: int, start_ns: int, uid: int | None = None, gid: int | None = None) -> bytes:
         """Of a process that did something: as for a connection, with another source."""
@@ -149,9 +150,8 @@ class Enricher:
     def _learn(self, pid: int, start_ns: int, ppid: int, uid: int | None) -> _Life:
         facts = read_process(pid, start_ns, self._proc)
         known = self._lives.get(_key(pid, start_ns))
-        if facts is None and known is not None and known.facts.exe:
-            known.inherited = False
-            return known  # told by the kernel before
+        if facts is None and known is not None and known.told:
+            return known
         if facts is None:
             self.missed += 1
             facts = ProcessFacts(pid, start_ns, ppid or None, uid=uid)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 # From the bottom. A name stands for the module and, with a trailing dot, for everything under it.
 LAYERS: list[set[str]] = [
-    {"oisp_core.types", "oisp_core.errors", "oisp_core.limits"},
+    {"oisp_core.types", "oisp_core.errors", "oisp_core.limits", "oisp_core.reassemble.tokens"},
     {
         "oisp_core.resources",
         "oisp_core.simd.",
