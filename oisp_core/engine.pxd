@@ -10,6 +10,7 @@ cdef class Engine:
     cdef object registry     # keep the tables alive
     cdef object dialects
     cdef object models
+    cdef object clients
     cdef object policy
     cdef int _enter(self) except -1
     cdef int64_t _recording_start(self, const uint8_t* data, uint64_t size) except -1

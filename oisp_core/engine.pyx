@@ -17,6 +17,7 @@ import re
 import msgspec
 
 from oisp_core import events as _events
+from oisp_core import resources as _resources
 from oisp_core.decode.dialects import load_dialects
 from oisp_core.errors import ConfigError, EngineBusyError, RecordingError
 from oisp_core.limits import Limits
@@ -30,6 +31,7 @@ from oisp_core.connection cimport (
     make_conn, oisp_conn, open_flow, put_context, take_piece, take_record,
 )
 from oisp_core.decode.decoder cimport Dialects
+from oisp_core.encode.clients cimport Clients
 from oisp_core.encode.models cimport Models
 from oisp_core.encode.writer cimport writer_hash_key, writer_init, writer_seed
 from oisp_core.match.rules cimport Registry
@@ -150,6 +152,11 @@ def _packaged_dialects():
 
 
 @functools.cache
+def _packaged_clients():
+    return Clients(_resources.read("semconv/clients.yaml"), "semconv/clients.yaml")
+
+
+@functools.cache
 def _packaged_registry():
     return load_registry(_packaged_dialects().names)
 
@@ -176,6 +183,7 @@ cdef class Engine:
         else:
             self.registry = load_registry(self.dialects.names, providers)
         self.models = _packaged_models()
+        self.clients = _packaged_clients()
         self.policy = content
         self._open(Limits.of(limits))
         self._seed(id_seed)
@@ -190,6 +198,7 @@ cdef class Engine:
         set_limits(&s.limits, limits)
         s.rules = (<Registry> self.registry).rules
         s.dialects = (<Dialects> self.dialects).table
+        s.clients = (<Clients> self.clients).table
         e.tokens_capacity = s.limits.head_fields * 2 + 64
         e.tokens = <oisp_token*> calloc(e.tokens_capacity, sizeof(oisp_token))
         e.fields = <oisp_field*> calloc(s.limits.head_fields, sizeof(oisp_field))

@@ -75,6 +75,7 @@ cdef void set_facts(oisp_shared* s, oisp_turn* t, const oisp_confidence* confide
     f.context_has_source = t.origin.context_has_source
     f.verdict = &t.verdict
     f.provider_id = match_provider_id(<const oisp_rules*> s.rules, t.verdict.provider)
+    f.asker = &t.asker
     f.conversation_id.data, f.conversation_id.size = <const uint8_t*> t.thread, t.thread_size
     f.dialect = dialect_name(<const oisp_dialects*> s.dialects, t.verdict.dialect)
     if t.origin.plaintext:

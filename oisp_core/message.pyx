@@ -40,7 +40,7 @@ from oisp_core.types cimport (
     OISP_VERDICT_NONE, OISP_VERDICT_UNDECIDED, OISP_WARNING_CONFLICTING_LENGTH, OISP_X_ERROR, OISP_X_RESPONSE_CUT,
     OISP_X_STREAM_ASKED, OISP_X_STREAM_NOT_ASKED, OISP_X_TERMINAL, oisp_buffer, oisp_buffer_append, oisp_buffer_free,
     oisp_buffer_reserve, oisp_buffer_wipe, oisp_confidence, oisp_head, oisp_slice, oisp_status, oisp_token,
-    oisp_tokens, oisp_verdict,
+    oisp_tokens, oisp_verdict, oisp_find_asker,
 )
 
 cdef enum:
@@ -154,14 +154,21 @@ cdef void keep_slice(oisp_buffer* b, oisp_slice* to, oisp_slice source) noexcept
     oisp_buffer_append(b, source.data, source.size)
 
 
-cdef bint keep_strings(oisp_turn* t, const oisp_head* head) noexcept nogil:
+cdef bint keep_strings(oisp_shared* s, oisp_turn* t, const oisp_head* head) noexcept nogil:
     cdef oisp_verdict* v = &t.verdict
+    cdef int i
     cdef size_t need = head.method.size + head.target.size + head.authority.size + head.sni.size
     cdef oisp_slice session = head_field(head, b"mcp-session-id", 14)
     if session.size > 256:
         session.size = 0
     need += session.size
     need += v.model.size + v.key.size + v.region.size + v.organization.size + v.project.size
+    if s.clients != NULL:
+        oisp_find_asker(s.clients, head, &t.asker)
+    for i in range(3):
+        need += t.asker.version[i].size
+    for i in range(2):
+        need += t.asker.session[i].size
     oisp_buffer_wipe(&t.strings)
     if not oisp_buffer_reserve(&t.strings, need):
         return False
@@ -175,6 +182,10 @@ cdef bint keep_strings(oisp_turn* t, const oisp_head* head) noexcept nogil:
     keep_slice(&t.strings, &v.region, v.region)
     keep_slice(&t.strings, &v.organization, v.organization)
     keep_slice(&t.strings, &v.project, v.project)
+    for i in range(3):
+        keep_slice(&t.strings, &t.asker.version[i], t.asker.version[i])
+    for i in range(2):
+        keep_slice(&t.strings, &t.asker.session[i], t.asker.session[i])
     return True
 
 
@@ -201,7 +212,7 @@ cdef void turn_request_head(oisp_shared* s, oisp_turn* t, const oisp_head* head,
         t.flags |= OISP_TURN_REQUEST_CODED
     elif t.codings_count[0]:
         t.request_length = <uint64_t> -1
-    if not keep_strings(t, head):
+    if not keep_strings(s, t, head):
         t.verdict.state = OISP_VERDICT_NONE
         s.count.events_lost += 1
     if is_socket(head_field(head, b"upgrade", 7)):

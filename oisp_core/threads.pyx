@@ -10,7 +10,7 @@ from libc.string cimport memcpy
 from oisp_core.links cimport links_put
 from oisp_core.reasons cimport REASON_RETRY
 from oisp_core.turn cimport OISP_TURN_RESPONSE_HEAD, oisp_link, oisp_shared, oisp_table_get, oisp_turn
-from oisp_core.types cimport oisp_exchange, oisp_text, oisp_text_data
+from oisp_core.types cimport oisp_exchange, oisp_slice, oisp_text, oisp_text_data
 
 
 cdef extern from "oisp/thread.h" nogil:
@@ -48,6 +48,20 @@ cdef bint is_plain_id(const uint8_t* data, uint32_t size) noexcept nogil:
 cdef void name_thread(oisp_turn* t, const void* id, uint32_t size) noexcept nogil:
     memcpy(t.thread, id, size)
     t.thread_size = <uint8_t> size
+
+
+cdef bint name_by_session(oisp_turn* t) noexcept nogil:
+    """By the fields of the head with which this program names its conversation."""
+    cdef const oisp_slice* a = &t.asker.session[0]
+    cdef const oisp_slice* b = &t.asker.session[1]
+    if a.size + b.size + 1 > 64 or not is_plain_id(a.data, a.size) or (b.size and not is_plain_id(b.data, b.size)):
+        return False
+    name_thread(t, a.data, a.size)
+    if b.size:
+        t.thread[a.size] = c"/"
+        memcpy(t.thread + a.size + 1, b.data, b.size)
+        t.thread_size = <uint8_t> (a.size + 1 + b.size)
+    return True
 
 
 cdef bint join_thread(oisp_shared* s, oisp_turn* t, uint64_t key) noexcept nogil:
@@ -112,6 +126,8 @@ cdef void thread_of_request(oisp_shared* s, oisp_turn* t) noexcept nogil:
             return  # written as it is, not followed
         name_thread(t, oisp_text_data(x, &x.conversation), x.conversation.size)
         known = True
+    elif t.asker.session[0].size:
+        known = name_by_session(t)
     if not known and x.previous_id.size:
         known = join_thread(s, t, id_key(x, &x.previous_id, secret, THREAD_ANSWER))
     if not known:

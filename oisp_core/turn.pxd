@@ -3,7 +3,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from oisp_core.reader cimport oisp_reader
 from oisp_core.types cimport (
-    oisp_buffer, oisp_confidence, oisp_exchange, oisp_head, oisp_limits, oisp_slice, oisp_ulid, oisp_verdict, oisp_writer,
+    oisp_asker, oisp_buffer, oisp_clients, oisp_confidence, oisp_exchange, oisp_head, oisp_limits, oisp_slice, oisp_ulid, oisp_verdict, oisp_writer,
 )
 
 
@@ -75,6 +75,7 @@ cdef extern from "oisp/message.h" nogil:
         uint8_t framing
         uint8_t framed
         uint8_t thread_size
+        oisp_asker asker
         char thread[64]
         uint64_t thread_key
     ctypedef struct oisp_table:
@@ -128,6 +129,7 @@ cdef extern from "oisp/message.h" nogil:
     ctypedef struct oisp_shared:
         const void* rules
         const void* dialects
+        const oisp_clients* clients
         oisp_writer writer
         oisp_limits limits
         oisp_counters count

@@ -333,6 +333,39 @@ cdef extern from "oisp/exchange.h" nogil:
     const uint8_t* oisp_text_data(const oisp_exchange* x, const oisp_text* t)
 
 
+cdef extern from "oisp/clients.h" nogil:
+    enum:
+        OISP_CLIENT_APP
+        OISP_CLIENT_FRAMEWORK
+        OISP_CLIENT_SDK
+        OISP_CLIENT_ROLES
+    ctypedef struct oisp_client:
+        oisp_slice id
+        oisp_slice name
+        oisp_slice vendor
+        oisp_slice category
+        oisp_slice type
+        oisp_slice agent
+        oisp_slice session[2]
+        uint8_t role
+    ctypedef struct oisp_client_rule:
+        oisp_slice field
+        oisp_slice text
+        uint16_t client
+        uint8_t test
+    ctypedef struct oisp_clients:
+        const oisp_client* clients
+        const oisp_client_rule* rules
+        uint32_t clients_count
+        uint32_t rules_count
+        uint32_t initials[32]
+    ctypedef struct oisp_asker:
+        const oisp_client* who[3]
+        oisp_slice version[3]
+        oisp_slice session[2]
+    void oisp_find_asker(const oisp_clients* c, const oisp_head* head, oisp_asker* a)
+
+
 cdef extern from "oisp/confidence.h" nogil:
     ctypedef struct oisp_confidence:
         uint64_t reasons
@@ -448,6 +481,7 @@ cdef extern from "oisp/encode.h" nogil:
         oisp_slice server_name
         oisp_slice client_name
         oisp_slice session_id
+        const oisp_asker* asker
         oisp_slice source_type
         oisp_slice source_name
         oisp_confidence confidence

@@ -13,7 +13,7 @@ cdef extern from "oisp/dialect.h" nogil:
         OISP_FRAMING_JSON_ARRAY
         OISP_FRAMING_EVENTSTREAM
         OISP_FRAMING_GRPC      # found by the content type alone
-        OISP_FRAMING_WEBSOCKET # of a connection after its upgrade
+        OISP_FRAMING_WEBSOCKET   # of a connection after its upgrade
 
 # Immutable; shared by any number of engines. names: list of dialect names, index = verdict.dialect - 1.
 cdef class Dialects:

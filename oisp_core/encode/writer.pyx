@@ -11,17 +11,17 @@ Not here: what an event is (decode/), when it is emitted and with which ids (the
 from libc.stdint cimport UINT32_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memcpy, memset, strlen
 from oisp_core.types cimport (
-    OISP_KIND_CHAT, OISP_KIND_COMPLETION, OISP_KIND_MCP, OISP_KIND_UNKNOWN, OISP_LIMIT, OISP_MODEL_CODE_EXECUTION,
-    OISP_MODEL_FUNCTION_CALLING, OISP_MODEL_JSON_MODE, OISP_MODEL_REASONING, OISP_MODEL_STREAMING,
-    OISP_MODEL_SYSTEM_MESSAGES, OISP_MODEL_VISION, OISP_MODEL_WEB_SEARCH, OISP_OK, OISP_PART_SYSTEM,
-    OISP_POLICY_FULL, OISP_POLICY_METADATA, OISP_POLICY_REDACTED, OISP_TEXT_JSON, OISP_TEXT_NONE, OISP_TEXT_PLAIN,
-    OISP_TEXT_REWRITTEN, OISP_TEXT_STRING, OISP_TEXT_TRUNCATED, OISP_X_CACHED_ANSWER, OISP_X_LIMIT,
-    OISP_X_REQUEST_BAD, OISP_X_RESPONSE_BAD, OISP_X_RESPONSE_CUT, OISP_X_REWRITTEN, OISP_X_STREAM_ASKED, OISP_X_STREAM_NOT_ASKED,
-    OISP_X_SYSTEM, oisp_buffer, oisp_buffer_free, oisp_buffer_wipe, oisp_call, oisp_choice, oisp_confidence,
-    oisp_cost, oisp_exchange, oisp_facts, oisp_message_part, oisp_model, oisp_model_cost, oisp_model_match,
-    oisp_models_find, oisp_service_of, oisp_slice, oisp_status, oisp_text, oisp_text_data, oisp_tokens_used,
-    oisp_hit, oisp_tool_answer, oisp_tool_def, oisp_ulid, oisp_usage, oisp_usage_has_audio, oisp_verdict, oisp_wipe,
-    oisp_writer)
+    OISP_CLIENT_APP, OISP_CLIENT_FRAMEWORK, OISP_CLIENT_SDK, OISP_KIND_CHAT, OISP_KIND_COMPLETION, OISP_KIND_MCP,
+    OISP_KIND_UNKNOWN, OISP_LIMIT, OISP_MODEL_CODE_EXECUTION, OISP_MODEL_FUNCTION_CALLING, OISP_MODEL_JSON_MODE,
+    OISP_MODEL_REASONING, OISP_MODEL_STREAMING, OISP_MODEL_SYSTEM_MESSAGES, OISP_MODEL_VISION, OISP_MODEL_WEB_SEARCH,
+    OISP_OK, OISP_PART_SYSTEM, OISP_POLICY_FULL, OISP_POLICY_METADATA, OISP_POLICY_REDACTED, OISP_TEXT_JSON,
+    OISP_TEXT_NONE, OISP_TEXT_PLAIN, OISP_TEXT_REWRITTEN, OISP_TEXT_STRING, OISP_TEXT_TRUNCATED, OISP_X_CACHED_ANSWER,
+    OISP_X_LIMIT, OISP_X_REQUEST_BAD, OISP_X_RESPONSE_BAD, OISP_X_RESPONSE_CUT, OISP_X_REWRITTEN, OISP_X_STREAM_ASKED,
+    OISP_X_STREAM_NOT_ASKED, OISP_X_SYSTEM, oisp_buffer, oisp_buffer_free, oisp_buffer_wipe, oisp_call, oisp_choice,
+    oisp_client, oisp_confidence, oisp_cost, oisp_exchange, oisp_facts, oisp_hit, oisp_message_part, oisp_model,
+    oisp_model_cost, oisp_model_match, oisp_models_find, oisp_service_of, oisp_slice, oisp_status, oisp_text,
+    oisp_text_data, oisp_tokens_used, oisp_tool_answer, oisp_tool_def, oisp_ulid, oisp_usage, oisp_usage_has_audio,
+    oisp_verdict, oisp_wipe, oisp_writer)
 
 
 cdef extern from "oisp/exchange.h" nogil:
@@ -422,6 +422,64 @@ cdef void ulid_member(oisp_line* to, const char* key, const oisp_ulid* id) noexc
         line_put(to, b'"')
 
 
+# --- who asks, as the head says it ---
+
+
+cdef const oisp_client* asks(oisp_line* to, int role) noexcept nogil:
+    return to.f.asker.who[role] if to.f.asker != NULL else NULL
+
+
+cdef bint has_app(const oisp_slice* context) noexcept nogil:
+    """A member `app` at the top of ready-encoded members: capture knows the program, and that is better than its word."""
+    cdef uint32_t i = 0
+    cdef int depth = 0
+    while i < context.size:
+        if context.data[i] == c'"':
+            if depth == 0 and context.size - i > 6 and memcmp(context.data + i, b'"app":', 6) == 0:
+                return True
+            i += 1
+            while i < context.size and context.data[i] != c'"':
+                i += 2 if context.data[i] == c"\\" else 1
+        elif context.data[i] == c"{" or context.data[i] == c"[":
+            depth += 1
+        elif context.data[i] == c"}" or context.data[i] == c"]":
+            depth -= 1
+        i += 1
+    return False
+
+
+cdef void put_app(oisp_line* to) noexcept nogil:
+    """The envelope's `app`, where the context has none."""
+    cdef const oisp_client* app = asks(to, OISP_CLIENT_APP)
+    if app == NULL or has_app(&to.f.context):
+        return
+    line_put(to, b',"app":{')
+    slice_member(to, b'"app_id":', &app.id)
+    slice_member(to, b'"name":', &app.name)
+    slice_member(to, b'"vendor":', &app.vendor)
+    slice_member(to, b'"version":', &to.f.asker.version[<int> OISP_CLIENT_APP])
+    slice_member(to, b'"category":', &app.category)
+    slice_member(to, b'"type":', &app.type)
+    line_put(to, b',"tier":"identified","is_ai_app":true}')
+
+
+cdef void put_client_part(oisp_line* to, int role, const char* key, const char* version_key) noexcept nogil:
+    cdef const oisp_client* who = asks(to, role)
+    if who != NULL:
+        slice_member(to, key, &who.id)
+        slice_member(to, version_key, &to.f.asker.version[role])
+
+
+cdef void put_client(oisp_line* to) noexcept nogil:
+    """ext.oisp.client: program, framework and SDK, as the head says."""
+    cdef uint32_t opened = to.w.out.size
+    line_key(to, b'"client":{')
+    put_client_part(to, OISP_CLIENT_APP, b'"app":', b'"app_version":')
+    put_client_part(to, OISP_CLIENT_FRAMEWORK, b'"framework":', b'"framework_version":')
+    put_client_part(to, OISP_CLIENT_SDK, b'"sdk":', b'"sdk_version":')
+    end_raw(to, opened)
+
+
 # --- the envelope ---
 
 
@@ -449,6 +507,7 @@ cdef void begin(oisp_line* to, oisp_writer* w, const oisp_exchange* x, const ois
         line_raw(to, f.context.data, f.context.size)
     else:
         to.missing |= MISSING_CONTEXT
+    put_app(to)
     if not f.context_has_source:
         line_put(to, b',"source":{"collector":"oisp_core"}')
     line_put(to, b',"data":{')
@@ -1098,6 +1157,7 @@ cdef void put_request_ext(oisp_line* to) noexcept nogil:
     cdef uint32_t opened
     begin_ext(to)
     slice_member(to, b'"method":', &to.f.method)
+    put_client(to)
     put_ext_text(to, b'"system_prompt":', b'"system_prompt_length":', system_text(to), OISP_FIELD_SYSTEM_PROMPT, 0)
     put_other_messages(to)
     integer_member(to, b'"input_count":', x.input_count if x.input_count > 0 else ABSENT)
@@ -1540,15 +1600,29 @@ cdef void put_chunk_length(oisp_line* to) noexcept nogil:
 
 
 cdef void put_agent(oisp_line* to) noexcept nogil:
-    """Who calls, as it names itself to an MCP server."""
+    """Who calls: as it names itself to an MCP server, else the program of the head, if it is an agent."""
     cdef uint32_t opened = to.w.out.size
+    cdef const oisp_client* app = asks(to, OISP_CLIENT_APP)
+    cdef const oisp_client* framework = asks(to, OISP_CLIENT_FRAMEWORK)
+    cdef const oisp_slice* session = &to.f.session_id
+    if app != NULL and app.agent.size == 0:
+        app = NULL
+    if session.size == 0 and to.f.asker != NULL:
+        session = &to.f.asker.session[0]
     line_key(to, b'"agent":{')
     if present(to, &to.x.client_name):
         text_member(to, b'"name":', &to.x.client_name)
     else:
-        slice_member(to, b'"name":', &to.f.client_name)
-    text_member(to, b'"version":', &to.x.client_version)
-    slice_member(to, b'"session_id":', &to.f.session_id)
+        slice_member(to, b'"name":', &to.f.client_name if to.f.client_name.size or app == NULL else &app.name)
+    if present(to, &to.x.client_version):
+        text_member(to, b'"version":', &to.x.client_version)
+    elif app != NULL and to.f.client_name.size == 0 and not present(to, &to.x.client_name):
+        slice_member(to, b'"version":', &to.f.asker.version[<int> OISP_CLIENT_APP])
+    if app != NULL:
+        slice_member(to, b'"type":', &app.agent)
+    if framework != NULL:
+        slice_member(to, b'"framework":', &framework.name)
+    slice_member(to, b'"session_id":', session)
     end_raw(to, opened)
 
 
@@ -1785,6 +1859,7 @@ cdef oisp_status encode_retrieve(oisp_writer* w, const oisp_exchange* x, const o
     cdef oisp_line* to = &line
     cdef uint32_t i
     begin(to, w, x, f, b"rag.retrieve")
+    put_agent(to)
     put_source(to)
     put_query(to)
     if f.status and succeeded(to) and f.dialect.size:

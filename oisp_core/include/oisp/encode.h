@@ -6,6 +6,7 @@
 #define OISP_ENCODE_H
 
 #include "buffer.h"
+#include "clients.h"
 #include "confidence.h"
 #include "exchange.h"
 #include "models.h"
@@ -56,6 +57,7 @@ typedef struct oisp_facts {
   oisp_slice server_name; /* MCP: of the server; empty unless it is one */
   oisp_slice client_name; /* MCP: who speaks to it */
   oisp_slice session_id;  /* MCP: of the session, where there is one */
+  const oisp_asker *asker; /* who asks, as the head says it; NULL unknown */
   oisp_slice source_type; /* rag.retrieve: the contract's word */
   oisp_slice source_name; /* of index or collection, where the path has it */
   oisp_confidence confidence;

@@ -87,6 +87,7 @@ typedef struct oisp_turn {
   uint8_t framing; /* OISP_FRAMING_* once known */
   uint8_t framed;  /* 1 once known */
   uint8_t thread_size;
+  oisp_asker asker;      /* who asks */
   char thread[64];       /* id of the conversation, ready for JSON */
   uint64_t thread_key;   /* of the history so far */
 } oisp_turn;
@@ -142,6 +143,7 @@ typedef struct oisp_counters {
 typedef struct oisp_shared {
   const void *rules;    /* oisp_rules */
   const void *dialects; /* oisp_dialects */
+  const oisp_clients *clients; /* NULL: nobody is known */
   oisp_writer writer;
   oisp_limits limits;
   oisp_counters count;
