@@ -3,7 +3,7 @@
 from libc.stdint cimport uint64_t
 
 from oisp_core.reassemble.sse cimport oisp_sse, sse_feed, sse_free, sse_init
-from oisp_core.types cimport OISP_OK, OISP_TOKEN_EVENT, oisp_status, oisp_token, oisp_tokens
+from oisp_core.types cimport OISP_TOKEN_EVENT, oisp_status, oisp_token, oisp_tokens
 
 
 include "segments.pxi"
