@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import mmap
 import os
+import re
 import stat
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -105,6 +107,21 @@ class Elf:
         if offset < 0 or size < 0 or offset + size > self.size:
             raise ElfError(f"{size} bytes at {offset:#x} lie outside the file")
         return self._map[offset : offset + size]
+
+    def find(self, what: bytes, start: int, end: int) -> int:
+        return self._map.find(what, start, end)
+
+    def rfind(self, what: bytes, start: int, end: int) -> int:
+        return self._map.rfind(what, start, end)
+
+    def find_all(self, what: bytes, start: int, end: int) -> Iterator[int]:
+        """Every place of a few bytes; regular expressions walk a mapping faster than a loop does."""
+        view = memoryview(self._map)[start:end]
+        try:
+            for match in re.finditer(re.escape(what), view):
+                yield start + match.start()
+        finally:
+            view.release()
 
     def _header(self) -> None:
         head = self.bytes_at(0, 64)

