@@ -104,7 +104,7 @@ setup(
         "oisp_core": ["include/**/*.h"],
         "oisp_sensor.demo": ["*.oisp"],
         "oisp_core._data.schema": ["**/*.json"],
-        "oisp_core._data.semconv": ["**/*.yaml", "**/*.md", "**/*.bin", "*.tsv"],
+        "oisp_core._data.semconv": ["**/*.yaml", "**/*.md", "**/*.bin", "**/compiled.json", "*.tsv"],
         "oisp_sensor._data.bpf": ["**/*.bpf.o"],
         "oisp_bench._data.cases": ["*.toml"],
     },

@@ -440,6 +440,7 @@ cdef extern from "oisp/models.h" nogil:
                         oisp_cost* cost)
     int oisp_service_of(const uint8_t* word, size_t size)
     int oisp_usage_has_audio(const uint8_t* json, size_t size)
+    int64_t oisp_usage_write_1h(const uint8_t* json, size_t size)
 
 
 cdef extern from "oisp/encode.h" nogil:

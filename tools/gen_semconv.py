@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Writes what is made of semconv/providers: the JSON Schema of its files, and their compiled form.
+"""Writes what is made of semconv: the JSON Schema of provider files, the compiled forms of providers and dialects.
 
     python tools/gen_semconv.py [--check]
 
@@ -12,20 +12,26 @@ import json
 import sys
 from pathlib import Path
 
+from oisp_core.decode import stored
+from oisp_core.decode.dialects import compile_dialects
 from oisp_core.match.compile import compile_folders
 from oisp_core.match.fingerprints import json_schema
 from oisp_core.match.tables import COMPILED, dump, source_hash
+from oisp_core.resources import files
 
 ROOT = Path(__file__).resolve().parents[1]
 PROVIDERS = ROOT / "semconv" / "providers"
+DIALECTS = ROOT / "semconv" / "dialects"
 SCHEMA = ROOT / "schema" / "v0.1" / "semconv" / "provider.schema.json"
 
 
 def generated() -> dict[Path, bytes]:
     """Content of each generated file."""
+    dialects = files(DIALECTS, ".yaml")
     return {
         SCHEMA: (json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n").encode(),
         PROVIDERS / COMPILED: dump(compile_folders(PROVIDERS), source_hash(PROVIDERS)),
+        DIALECTS / stored.COMPILED: stored.dump(compile_dialects(dialects), stored.source_hash(dialects)),
     }
 
 

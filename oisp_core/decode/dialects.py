@@ -16,8 +16,9 @@ from typing import Any, NamedTuple
 
 import yaml
 
+from oisp_core.decode import stored
 from oisp_core.errors import ConfigError
-from oisp_core.resources import data, files, read_file
+from oisp_core.resources import data, files, read, read_file
 
 __all__ = ["Compiled", "Dialects", "compile_dialects", "load_dialects"]
 
@@ -820,7 +821,8 @@ def compile_dialects(paths: Iterable[Path]) -> Compiled:
 
 
 def load_dialects(folder: Path | str | None = None) -> Dialects:
-    """The dialects of `folder`, or those that are shipped."""
+    """The dialects of `folder`, or those that are shipped: from their compiled form if it is that of the files."""
+    shipped = folder is None
     if folder is None:
         folder = data("semconv/dialects")
     try:
@@ -829,6 +831,10 @@ def load_dialects(folder: Path | str | None = None) -> Dialects:
         raise ConfigError(folder, message=f"cannot be read: {error.strerror}") from None
     if not found:
         raise ConfigError(folder, expected="a folder with *.yaml files")
+    if shipped and (Path(folder) / stored.COMPILED).exists():
+        compiled = stored.load(read(f"semconv/dialects/{stored.COMPILED}"), stored.source_hash(found), Compiled())
+        if compiled is not None:
+            return Dialects(compiled)
     return Dialects(compile_dialects(found))
 
 

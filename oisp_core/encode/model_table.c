@@ -525,6 +525,18 @@ static const uint8_t *find_word(const uint8_t *at, const uint8_t *end, const cha
   return NULL;
 }
 
+int64_t oisp_usage_write_1h(const uint8_t *json, size_t size) {
+  const uint8_t *end = json + size, *at = find_word(json, end, "\"ephemeral_1h_input_tokens\"");
+  int64_t tokens = 0;
+  if (at == NULL)
+    return -1;
+  while (at < end && (*at == ' ' || *at == ':'))
+    at++;
+  for (int digits = 0; at < end && *at >= '0' && *at <= '9' && digits < 15; digits++, at++)
+    tokens = tokens * 10 + (*at - '0');
+  return tokens;
+}
+
 int oisp_usage_has_audio(const uint8_t *json, size_t size) {
   const uint8_t *at = json, *end = json + size;
   if (find_word(json, end, "\"AUDIO\"") != NULL) /* Gemini lists a modality only where it has tokens */

@@ -20,7 +20,7 @@ from oisp_core.types cimport (
     OISP_X_STREAM_NOT_ASKED, OISP_X_SYSTEM, oisp_buffer, oisp_buffer_free, oisp_buffer_wipe, oisp_call, oisp_choice,
     oisp_client, oisp_confidence, oisp_cost, oisp_exchange, oisp_facts, oisp_hit, oisp_message_part, oisp_model,
     oisp_model_cost, oisp_model_match, oisp_models_find, oisp_service_of, oisp_slice, oisp_status, oisp_text,
-    oisp_text_data, oisp_tokens_used, oisp_tool_answer, oisp_tool_def, oisp_ulid, oisp_usage, oisp_usage_has_audio,
+    oisp_text_data, oisp_tokens_used, oisp_tool_answer, oisp_tool_def, oisp_ulid, oisp_usage, oisp_usage_has_audio, oisp_usage_write_1h,
     oisp_verdict, oisp_wipe, oisp_writer)
 
 
@@ -140,6 +140,8 @@ cdef extern from "oisp/line.h" nogil:
         const oisp_facts* f
         uint64_t reasons
         uint64_t missing
+        const oisp_text* known_of
+        oisp_model_match known
         uint32_t start
         uint8_t failed
         uint8_t partial
@@ -707,6 +709,8 @@ cdef oisp_model_match known_model(oisp_line* to, const oisp_text* named, const o
     none.priced = 0
     if to.w.models == NULL:
         return none
+    if to.known_of == named:
+        return to.known
     if present(to, named):
         name = text_data(to, named)
         size = named.size
@@ -716,7 +720,9 @@ cdef oisp_model_match known_model(oisp_line* to, const oisp_text* named, const o
         name = plain
     else:
         return none
-    return oisp_models_find(to.w.models, <const char*> to.f.provider_id.data, to.f.provider_id.size, name, size)
+    to.known = oisp_models_find(to.w.models, <const char*> to.f.provider_id.data, to.f.provider_id.size, name, size)
+    to.known_of = named
+    return to.known
 
 
 cdef void capability(oisp_line* to, const char* key, uint32_t has) noexcept nogil:
@@ -1348,6 +1354,8 @@ cdef bint cost_of(oisp_line* to, oisp_cost* cost) noexcept nogil:
     used.cached = x.usage.cached
     used.cache_write = x.usage.cache_write
     used.cache_write_1h = ABSENT
+    if present(to, &x.usage.raw):
+        used.cache_write_1h = oisp_usage_write_1h(text_data(to, &x.usage.raw), x.usage.raw.size)
     used.reasoning = x.usage.reasoning
     return oisp_model_cost(to.w.models, match.model, oisp_service_of(tier, size), &used, cost) != 0
 

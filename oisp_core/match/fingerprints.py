@@ -423,6 +423,7 @@ class _Reader:
     def __init__(self, documents: Iterable[Document]) -> None:
         self.documents = list(documents)
         self.out = Semconv()
+        self.whole = True
 
     def read(self) -> Semconv:
         for document in self.documents:
@@ -436,8 +437,8 @@ class _Reader:
         for document in good:
             for name, body in document.value.get("shapes", {}).items():
                 self.out.shapes[name] = self._shape(name, body)
-        if self.out.errors:
-            return self.out  # names of shapes may be missing now: more errors would only repeat the first ones
+        # Names of shapes may be missing now: a file that refers to one of a broken file is not wrong for that.
+        self.whole = not self.out.errors
         for document in good:
             self._shared(document)
         for document in good:
@@ -492,9 +493,7 @@ class _Reader:
         if websocket:
             methods |= METHODS["CONNECT"]  # RFC 8441
         shape = item.get("body", dialect if dialect in self.out.shapes else known.shape if known else "")
-        shape = "" if shape == "none" else shape
-        if shape and shape not in self.out.shapes:
-            document.report((*place, "body"), sorted(self.out.shapes), shape, "no shape has this name")
+        shape = "" if shape == "none" else self._shape_named(shape, (*place, "body"), document)
         return Endpoint(
             name,
             paths,
@@ -509,6 +508,13 @@ class _Reader:
             item.get("grpc", False),
             tuple(self._variants(item, kind_number, request_number, dialect, place, document)),
         )
+
+    def _shape_named(self, name: str, place: tuple[Any, ...], document: Document) -> str:
+        if not name or name in self.out.shapes:
+            return name
+        if self.whole:
+            document.report(place, sorted(self.out.shapes), name, "no shape has this name")
+        return ""
 
     def _known_path(self, path: str) -> Endpoint | None:
         special = path_tokens(path)
@@ -530,11 +536,7 @@ class _Reader:
             )
             if "request_type" in variant:
                 request = _number(REQUEST_TYPES, variant["request_type"])
-            shape = variant.get("body", "")
-            if shape and shape not in self.out.shapes:
-                document.report(
-                    (*place, "variants", i, "body"), sorted(self.out.shapes), shape, "no shape has this name"
-                )
+            shape = self._shape_named(variant.get("body", ""), (*place, "variants", i, "body"), document)
             yield Variant(variant.get("model", ""), shape, number, request, variant.get("dialect", dialect))
 
     def _provider(self, value: dict[str, Any], place: tuple[Any, ...], document: Document) -> None:

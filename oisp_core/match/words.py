@@ -29,5 +29,5 @@ DETECTION_METHODS = (
     "known_endpoint", "payload_inspection", "header_fingerprint", "content_pattern", "model_string_match", "heuristic",
     "vendor_reported",
 )  # fmt: skip
-EVIDENCE = ("host", "path", "header", "key", "body", "response", "model", "port", "never")
+EVIDENCE = ("host", "path", "header", "key", "body", "response", "model", "port", "never", "pathless")
 METHODS = {"GET": 1, "POST": 2, "PUT": 4, "PATCH": 8, "DELETE": 16, "CONNECT": 32}

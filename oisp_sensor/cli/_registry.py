@@ -30,12 +30,13 @@ def dialect_names() -> list[str]:
 
 
 def read(over: list[Document]) -> tuple[Semconv, Tables | None, list[ConfigError]]:
-    """The shipped files with those of the user over them; every mistake, none raised."""
+    """The shipped files with those of the user over them; every mistake, none raised.
+
+    What a broken file says is not in the tables, so that the others can be tested all the same.
+    """
     semconv = read_semconv(read_documents(resources.data("semconv/providers")), over)
-    if semconv.errors:
-        return semconv, None, semconv.errors
     tables, errors = compile_semconv(semconv)
-    return semconv, tables, errors
+    return semconv, tables, [*semconv.errors, *errors]
 
 
 def documents(path: str) -> list[Document]:
@@ -46,6 +47,6 @@ def documents(path: str) -> list[Document]:
 def load(directory: str | None) -> Loaded:
     """Ready to be asked. ConfigError with the first mistake."""
     semconv, tables, errors = read(read_documents(directory) if directory else [])
-    if tables is None:
+    if tables is None or errors:
         raise first_error(errors) or ConfigError(message="the provider files do not compile")
     return Loaded(semconv, Registry(tables, dialect_names()))

@@ -10,6 +10,7 @@
 #include "contract.h"
 #include "encode.h"
 #include "exchange.h"
+#include "models.h"
 #include "policy.h"
 #include "text.h"
 #include <stdint.h>
@@ -21,6 +22,8 @@ typedef struct oisp_line {
   const oisp_facts *f;
   uint64_t reasons; /* besides those of the facts */
   uint64_t missing;
+  const oisp_text *known_of; /* whose model `known` is: family and cost ask for the same one */
+  oisp_model_match known;
   uint32_t start;   /* of the line in w->out: a line that fails is cut off there */
   uint8_t failed;   /* memory is out */
   uint8_t partial;  /* a text in it is cut */

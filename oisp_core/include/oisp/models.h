@@ -99,6 +99,9 @@ int oisp_model_cost(const oisp_models *m, const oisp_model *model, int service, 
                     oisp_cost *cost);
 /* Whether a provider's usage object (JSON) counts audio: that is paid at prices of its own, so that text prices do not hold. */
 int oisp_usage_has_audio(const uint8_t *json, size_t size);
+/* Tokens that a usage object says were written to a cache for an hour (Anthropic's `ephemeral_1h_input_tokens`); -1: it does not
+ * say. They are among those that were written to a cache. */
+int64_t oisp_usage_write_1h(const uint8_t *json, size_t size);
 /* The service tier that a response names; empty, "default", "standard", "auto": the standard one. */
 int oisp_service_of(const uint8_t *word, size_t size);
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from oisp_core.decode import dialects as module
-from oisp_core.decode.dialects import compile_dialects, load_dialects, parse_path
+from oisp_core.decode import stored
+from oisp_core.decode.dialects import Compiled, compile_dialects, load_dialects, parse_path
 from oisp_core.errors import ConfigError
+from oisp_core.resources import data, files
 
 
 def write(folder: Path, text: str, name: str = "x") -> Path:
@@ -89,3 +91,28 @@ def test_paths() -> None:
 def test_what_is_no_path(path: str) -> None:
     with pytest.raises(ValueError, match=r"is no (key|selector)"):
         parse_path(path)
+
+
+def test_what_is_stored_is_what_the_files_say(tmp_path: Path) -> None:
+    found = files(data("semconv/dialects"), ".yaml")
+    compiled = compile_dialects(found)
+    source = stored.source_hash(found)
+    content = stored.dump(compiled, source)
+    again = stored.load(content, source, Compiled())
+    assert again is not None
+    assert stored.dump(again, source) == content
+    assert (data("semconv/dialects") / stored.COMPILED).read_bytes() == content, "run tools/gen_semconv.py"
+    assert load_dialects().names == tuple(compiled.names)
+
+
+def test_what_is_damaged_or_of_other_files_is_not_used(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("a: 1\n")
+    source = stored.source_hash([tmp_path / "a.yaml"])
+    content = stored.dump(Compiled(), source)
+    assert stored.load(content, source, Compiled()) is not None
+    (tmp_path / "a.yaml").write_text("a: 2\n")
+    assert stored.load(content, stored.source_hash([tmp_path / "a.yaml"]), Compiled()) is None
+    for at in (0, 10, len(content) // 2, len(content) - 2):
+        damaged = content[:at] + bytes([content[at] ^ 1]) + content[at + 1 :]
+        assert stored.load(damaged, source, Compiled()) is None
+    assert stored.load(b"", source, Compiled()) is None

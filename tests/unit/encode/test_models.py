@@ -218,6 +218,16 @@ def test_an_event_has_family_limits_and_cost() -> None:
     assert "price" not in found["confidence"]["missing"]
 
 
+def test_what_is_cached_for_an_hour_has_its_own_price() -> None:
+    models = table(row("m", "in=1 out=1 write=1.25 write_1h=2"))
+    raw = (2, b'{"cache_creation":{"ephemeral_5m_input_tokens":100,"ephemeral_1h_input_tokens": 300}}')
+    usage = {"prompt": 1000, "completion": 0, "cache_write": 400, "raw": raw}
+    found = response(models, usage=usage)["data"]["usage"]["input_cost_usd"]
+    assert found == pytest.approx((600 + 100 * 1.25 + 300 * 2) / 1e6, abs=1e-12)
+    without = response(models, usage={**usage, "raw": (2, b"{}")})["data"]["usage"]["input_cost_usd"]
+    assert without == pytest.approx((600 + 400 * 1.25) / 1e6, abs=1e-12)
+
+
 def test_the_request_has_capabilities_too() -> None:
     facts = {"event_id": "0" * 26, "provider_id": b"p", "verdict": {"model": b"m%3A0"}}
     line = _testing.Writer(0, models=table(row("m"))).encode("ai.request", _testing.Exchange({}), _testing.Facts(facts))

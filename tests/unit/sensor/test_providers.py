@@ -78,6 +78,32 @@ def test_check_finds_all_at_once(capsys: pytest.CaptureFixture[str], tmp_path: P
     ]  # fmt: skip
 
 
+def test_check_finds_every_kind_of_mistake_in_one_run(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    own = OWN.replace("corp", "{0}")
+    files = {
+        "a": "provider: {id: a, name: A, colour: red}\n",
+        "b": "provider: {id: b, name: B}\nfingerprints: [{type: domain, pattern: 'https://b.example/'}]\n",
+        "c": own.replace("{0}", "c").replace("llm.c.example", "llm.same.example"),
+        "d": own.replace("{0}", "d").replace("llm.d.example", "llm.same.example"),
+        "e": own.replace("{0}", "e").replace("openai.chat", "openai.chatt"),
+        "f": "provider: {id: f, name: F\n",
+    }
+    for name, text in files.items():
+        (tmp_path / f"{name}.yaml").write_text(text)
+    code, out, _ = run(capsys, "providers", "check", "--allow-incomplete", str(tmp_path))
+    assert code == 1
+    found = sorted(line.removeprefix(f"{tmp_path}/") for line in out.splitlines()[:-1])
+    expected = [
+        "a.yaml:1: provider.colour: unknown key; expected one of",
+        "b.yaml:2: fingerprints[0].pattern: expected a host such as api.example.com",
+        "d.yaml:4: d.endpoints.chat: same host (llm.same.example), path (/v1/chat/completions) and method as c.",
+        "e.yaml:4: e.endpoints.chat.dialect: expected a dialect of semconv/dialects",
+        "f.yaml:",
+    ]
+    assert [line[: len(start)] for line, start in zip(found, expected, strict=True)] == expected
+    assert out.splitlines()[-1].endswith("5 problems")
+
+
 def test_check_a_dialect_that_does_not_exist(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     path = tmp_path / "corp.yaml"
     path.write_text(OWN.replace("openai.chat", "openai.chatt"))
