@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""An HTTPS server on loopback that answers like OpenAI (chat completions) and Anthropic (messages).
+"""An HTTPS server on loopback that answers like OpenAI (chat completions), Anthropic (messages), and others.
 
 It is written from the wire formats alone and shares no code with the decoders: it only composes. What it sent and
 received stands in its log, one JSON object per exchange, so that events can be compared with it field by field.

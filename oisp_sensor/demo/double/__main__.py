@@ -14,7 +14,19 @@ from pathlib import Path
 
 from oisp_sensor.demo.double.server import Server, make_certificate
 
-HOSTS = ["api.openai.com", "api.anthropic.com", "*.example.com", "localhost"]
+HOSTS = [
+    "api.openai.com",
+    "api.anthropic.com",
+    "generativelanguage.googleapis.com",
+    "api.cohere.com",
+    "api.mistral.ai",
+    "api.groq.com",
+    "ollama.com",
+    "bedrock-runtime.eu-west-1.amazonaws.com",
+    "mcp.deepwiki.com",
+    "*.example.com",
+    "localhost",
+]
 
 
 async def serve(folder: Path, seed: int) -> None:

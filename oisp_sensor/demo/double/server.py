@@ -22,12 +22,16 @@ from email.utils import formatdate
 from types import ModuleType
 from typing import Any, TextIO
 
-from oisp_sensor.demo.double import anthropic_wire, openai_wire
+from oisp_sensor.demo.double import anthropic_wire, openai_wire, other_wires
 from oisp_sensor.demo.double.answer import Answer, choose, options
 
 HEAD_LIMIT = 64 * 1024
 BODY_LOGGED_WHOLE = 256 * 1024  # longer bodies are logged as length and hash
-APIS: dict[str, ModuleType] = {"/v1/chat/completions": openai_wire, "/v1/messages": anthropic_wire}
+APIS: dict[str, ModuleType] = {
+    "/v1/chat/completions": openai_wire,
+    "/openai/v1/chat/completions": openai_wire,  # Groq
+    "/v1/messages": anthropic_wire,
+}
 
 Headers = list[tuple[str, str]]
 
@@ -54,6 +58,7 @@ class Reply:
     error: dict[str, Any] | None = None
     streamed: bool = False
     cut: bool = False  # close in the middle
+    type: str | None = None
     sent: list[bytes] = field(default_factory=list)
 
 
@@ -125,6 +130,9 @@ class Server:
         if request.method == "GET" and path == "/v1/models":
             listed = {"object": "list", "data": [{"id": "gpt-4o-mini", "object": "model"}]}
             return Reply(200, [("x-request-id", request_id)], one_part(listed)), words
+        other = other_wires.find(path, request.body, words, rng) if request.method == "POST" else None
+        if other is not None:
+            return of_wire(other), words
         api = APIS.get(path)
         if api is None or request.method != "POST":
             missing = {"error": {"message": f"Unknown request URL: {request.method} {path}", "type": "not_found"}}
@@ -186,7 +194,15 @@ class Server:
         self._log.flush()
 
 
-def described(answer: Answer, api: ModuleType) -> dict[str, Any]:
+def of_wire(wire: other_wires.Wire) -> Reply:
+    reply = Reply(wire.status, wire.headers, wire.parts, model=wire.model, id=wire.id, streamed=wire.streamed)
+    reply.type = wire.type
+    if wire.answer is not None:
+        reply.answer = described(wire.answer, wire)
+    return reply
+
+
+def described(answer: Answer, api: Any) -> dict[str, Any]:
     return {
         "text": answer.text,
         "thinking": answer.thinking,
@@ -238,7 +254,14 @@ async def read_body(request: Request, reader: asyncio.StreamReader, writer: asyn
         request.body = await reader.readexactly(length)
 
 
-REASONS = {200: "OK", 401: "Unauthorized", 404: "Not Found", 429: "Too Many Requests", 500: "Internal Server Error"}
+REASONS = {
+    200: "OK",
+    202: "Accepted",
+    401: "Unauthorized",
+    404: "Not Found",
+    429: "Too Many Requests",
+    500: "Internal Server Error",
+}
 
 
 async def send(
@@ -249,7 +272,7 @@ async def send(
     if "close" in words and reply.streamed:
         framing = "close"
     parts: Iterable[bytes] = reply.parts
-    kind = "text/event-stream; charset=utf-8" if reply.streamed else "application/json"
+    kind = reply.type or ("text/event-stream; charset=utf-8" if reply.streamed else "application/json")
     headers = [("Date", formatdate(usegmt=True)), ("Content-Type", kind), *reply.headers, ("Server", "cloudflare")]
     if "gzip" in words:
         headers.append(("Content-Encoding", "gzip"))
