@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import urldefrag, urljoin
 
@@ -320,6 +321,11 @@ class Validator:
         return self._schema.problems(value)
 
 
+@cache
+def _packaged() -> Validator:
+    return Validator()
+
+
 def problems(event: bytes | str) -> list[Problem]:
-    """Everything that is wrong with `event`. To validate many, keep a Validator: it compiles the schema once."""
-    return Validator().problems(event)
+    """Everything that is wrong with `event`, by the packaged schema; it is compiled at the first call."""
+    return _packaged().problems(event)

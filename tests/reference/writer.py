@@ -76,6 +76,10 @@ def as_string(text: Text) -> str:
     return content(text)
 
 
+MCP = 9  # OISP_KIND_MCP
+SYSTEM = 1024  # OISP_X_SYSTEM: the request has a system prompt, if only an empty one
+
+
 def there(text: Text) -> bool:
     return text is not None and not (not isinstance(text, str) and text[0] == JSON and text[1] in (b"", b"null"))
 
@@ -286,8 +290,13 @@ class Twin:
         return [text for text in of_role if there(text)]
 
     def system(self) -> Event:
-        apart = there(self.x.get("system"))
-        has = apart or any(m.get("flags", 0) & 2 or m.get("role") == 1 for m in self.x.get("messages", ()))
+        system = self.x.get("system")
+        apart = there(system) and (system if isinstance(system, str) else system[1]) not in ("", b"")
+        has = (
+            apart
+            or self.x.get("flags", 0) & SYSTEM
+            or any(m.get("flags", 0) & 2 or m.get("role") == 1 for m in self.x.get("messages", ()))
+        )
         if not has:
             return {"has_system_prompt": False}
         whole = "".join(content(text) for text in self.system_texts())
@@ -475,9 +484,14 @@ class Twin:
         c = self.x["calls"][index]
         tool = self.strings(name=c.get("name"), server=c.get("server_name"))
         tool |= optional(type=tool_type(tool.get("name", "")))
-        if c.get("server") and self.f.get("provider_id"):
+        mcp = self.v.get("kind", 0) == MCP  # the client calls: what decided on it is not seen
+        if mcp:
+            tool["provider"] = "mcp"
+        elif c.get("server") and self.f.get("provider_id"):
             tool["provider"] = plain(self.f["provider_id"])
-        data: Event = {"tool": tool, "triggered_by": "llm_decision"} | self.strings(call_id=c.get("id"))
+        data: Event = (
+            {"tool": tool} | ({} if mcp else {"triggered_by": "llm_decision"}) | self.strings(call_id=c.get("id"))
+        )
         if "call_id" not in data:
             self.missing.add("call_id")
         data |= self.call_arguments(c, marker=False)
@@ -501,6 +515,8 @@ class Twin:
         if a.get("success", -1) >= 0:
             data["success"] = bool(a["success"])
         data |= self.result(a.get("content"))
+        if f.get("latency_ns") is not None:
+            data["duration_ms"] = f["latency_ns"] // 10**6
         if not f.get("parent_event"):
             self.missing.add("parent")
         ext = self.ext(request_id=f.get("request_id"), server_tool=bool(a.get("server")) or None)

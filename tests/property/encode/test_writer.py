@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from oisp_core import validate
 from oisp_core.encode import _testing
-from tests.reference.writer import FULL, JSON, METADATA, PLAIN, STRING, Twin
+from tests.reference.writer import FULL, JSON, METADATA, PLAIN, STRING, SYSTEM, Twin
 
 ULID = "01ARZ3NDEKTSV4RRFFQ69G5FAV"
 OTHER = "01ARZ3NDEKTSV4RRFFQ69G5FAW"
@@ -124,7 +124,7 @@ def some(members: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrategy[dict[s
 
 EXCHANGE = some(
     {
-        "flags": st.sampled_from([0, 1]),
+        "flags": st.sampled_from([0, 1, SYSTEM, SYSTEM | 1]),
         "images": st.integers(0, 3),
         "model_requested": ANY,
         "system": STRINGS,
