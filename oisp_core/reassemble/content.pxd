@@ -20,6 +20,7 @@ cdef oisp_status content_codings(const uint8_t* value, size_t size, uint8_t* cod
 cdef class Inflater:
     cdef readonly object status        # of the Python face
     cdef list stages                   # in the order in which they are undone
+    cdef Py_ssize_t count              # of them
     cdef uint64_t ratio
     cdef uint64_t bytes_in
     cdef uint64_t bytes_out
@@ -29,7 +30,7 @@ cdef class Inflater:
 
     cdef int _push(self, Py_ssize_t index, object data, Py_ssize_t size) except -1
     cdef void _count(self, size_t size) noexcept
-    cdef int _give(self, object data) except -1
+    cdef void _give(self, const uint8_t* data, size_t size) noexcept
     # The codings as content_codings() gave them. BAD: no codec is installed for one of them.
     cdef oisp_status begin(self, const uint8_t* codings, int count, uint64_t ratio)
     # Inflates `data` and appends at most `max` bytes to `out`, all that the codecs can give by now (sync flush). OK; BAD: the

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """Content codings undone as the bytes come: gzip, deflate, br, zstd, and stacks of them (RFC 9110 section 8.4).
 
-What it is not: part of the hot path without the GIL. The codecs (codecs.py) are called with a view of the parked bytes; what
-they give is copied into the caller's buffer and overwritten before it is released. Their own windows are theirs.
+What it is not: part of the hot path without the GIL. The codecs (codecs.py) are called with a view of the parked bytes, or a
+copy where that costs less; it, and what they give, is overwritten before it is released. Their own windows are theirs.
 
 Three bounds stop a bomb: the room that the caller leaves, the size of one step (each stage gives at most STEP bytes before
 the next stage eats them), and the ratio of output to input, once there is more than RATIO_FREE of output.
 """
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.memoryview cimport PyMemoryView_FromMemory
 from cpython.buffer cimport PyBUF_READ
 from cpython.ref cimport PyObject
@@ -43,6 +43,7 @@ cdef extern from "Python.h":
 
 cdef enum:
     STEP = 65536            # bytes that one stage gives at once
+    COPY_MAX = 2048         # a memoryview costs as much as so many bytes of copy
     BROTLI_BLOCK = 32704    # the smallest block of output of its Python module is 32 KiB less a header
     RATIO_FREE = 1048576    # below this much output no ratio is a bomb: short answers of blanks compress a thousandfold
 
@@ -93,7 +94,11 @@ cdef oisp_status content_codings(const uint8_t* value, size_t size, uint8_t* cod
 
 # ---- one stage for each coding -------------------------------------------------------------------------------------------
 
-# `step` takes input, or goes on with what it has where that is empty, and gives about `limit` bytes at most (brotli may give
+# Made once: what a stage may give at once.
+cdef object STEP_LIMIT = STEP
+
+
+# `step` takes input, or goes on with what it has where that is empty, and gives about STEP bytes at most (brotli may give
 # a little more). `hungry`: it has given all that it can; `ended`: its data was whole. The codec's exceptions pass through.
 cdef class _Stage:
     cdef bint hungry
@@ -106,7 +111,7 @@ cdef class _Stage:
         self.hungry = True
         self.rest = b""
 
-    cdef bytes step(self, object data, Py_ssize_t size, Py_ssize_t limit):
+    cdef bytes step(self, object data, Py_ssize_t size):
         raise NotImplementedError
 
 
@@ -120,16 +125,16 @@ cdef class _ZlibStage(_Stage):
         self.hungry = True
         return 0
 
-    cdef bytes step(self, object data, Py_ssize_t size, Py_ssize_t limit):
+    cdef bytes step(self, object data, Py_ssize_t size):
         cdef bytes made
         if self.ended or (size == 0 and self.hungry):
             return b""
-        made = self.decompress(data if size else self.rest, limit)
+        made = self.decompress(data if size else self.rest, STEP_LIMIT)
         self.ended = self.codec.eof
         if self.ended:
             self.rest = self.codec.unused_data
             self.hungry = True
-        elif PyBytes_GET_SIZE(made) < limit:  # then nothing is left over
+        elif PyBytes_GET_SIZE(made) < STEP:  # then nothing is left over
             self.rest = b""
             self.hungry = True
         else:
@@ -143,10 +148,10 @@ cdef class _GzipStage(_ZlibStage):
     cdef bint trailing
     cdef bytes between
 
-    cdef bytes step(self, object data, Py_ssize_t size, Py_ssize_t limit):
+    cdef bytes step(self, object data, Py_ssize_t size):
         cdef bytes made
         if not self.ended:
-            made = _ZlibStage.step(self, data, size, limit)
+            made = _ZlibStage.step(self, data, size)
             if self.ended:
                 self.between = self.rest
                 self.hungry = len(self.between) < 2
@@ -162,12 +167,12 @@ cdef class _GzipStage(_ZlibStage):
             return b""
         data = self.between
         self.begin(31)
-        return self.step(data, len(data), limit)
+        return self.step(data, len(data))
 
 
 # `deflate` means zlib, but some send raw deflate: the first two bytes tell (RFC 1950 section 2.2).
 cdef class _DeflateStage(_ZlibStage):
-    cdef bytes step(self, object data, Py_ssize_t size, Py_ssize_t limit):
+    cdef bytes step(self, object data, Py_ssize_t size):
         cdef int first
         cdef int second
         if self.codec is None:
@@ -179,7 +184,7 @@ cdef class _DeflateStage(_ZlibStage):
             first = data[0]
             second = data[1]
             self.begin(15 if first & 0x0F == 8 and first >> 4 <= 7 and (first << 8 | second) % 31 == 0 else -15)
-        return _ZlibStage.step(self, data, size, limit)
+        return _ZlibStage.step(self, data, size)
 
 
 # One brotli stream; what follows it is passed over. `can_accept_more_data` does not tell whether output is pending; a block
@@ -187,11 +192,11 @@ cdef class _DeflateStage(_ZlibStage):
 cdef class _BrotliStage(_Stage):
     cdef object is_finished
 
-    cdef bytes step(self, object data, Py_ssize_t size, Py_ssize_t limit):
+    cdef bytes step(self, object data, Py_ssize_t size):
         cdef bytes made
         if self.ended or (size == 0 and self.hungry):
             return b""
-        made = self.decompress(data, output_buffer_limit=limit)
+        made = self.decompress(data, STEP_LIMIT)
         self.ended = self.is_finished()
         self.hungry = self.ended or PyBytes_GET_SIZE(made) < BROTLI_BLOCK
         return made
@@ -199,21 +204,20 @@ cdef class _BrotliStage(_Stage):
 
 # Frames one after the other (RFC 8878 section 3); skippable ones give nothing.
 cdef class _ZstdStage(_Stage):
-    cdef bytes step(self, object data, Py_ssize_t size, Py_ssize_t limit):
+    cdef bytes step(self, object data, Py_ssize_t size):
         cdef bytes made
         if size == 0 and self.hungry:
             return b""
         if self.ended:
             self.codec = new_zstd()
             self.decompress = self.codec.decompress
-        made = self.decompress(data if size else self.rest, limit)
-        self.ended = self.codec.eof
+        made = self.decompress(data if size else self.rest, STEP_LIMIT)
+        self.rest = b""
+        self.hungry = self.codec.needs_input
+        self.ended = not self.hungry and self.codec.eof
         if self.ended:
             self.rest = self.codec.unused_data
-            self.hungry = len(self.rest) == 0
-        else:
-            self.rest = b""
-            self.hungry = self.codec.needs_input
+            self.hungry = PyBytes_GET_SIZE(self.rest) == 0
         return made
 
 
@@ -269,6 +273,7 @@ cdef class Inflater:
     cdef oisp_status begin(self, const uint8_t* codings, int count, uint64_t ratio):
         cdef int i
         self.stages = []
+        self.count = count
         self.ratio = ratio
         self.bytes_in = 0
         self.bytes_out = 0
@@ -282,53 +287,58 @@ cdef class Inflater:
         return OISP_OK
 
     cdef oisp_status feed(self, const uint8_t* data, size_t size, oisp_buffer* out, size_t max):
+        cdef bytes copied = None
         if self.failed != OISP_OK or size == 0:
             return self.failed
         self.out = out
         self.room = max
         self.bytes_in += size
         try:
-            self._push(0, PyMemoryView_FromMemory(<char*>data, <Py_ssize_t>size, PyBUF_READ), <Py_ssize_t>size)
+            if self.count == 0:
+                self._give(data, size)
+            elif size <= COPY_MAX:
+                copied = PyBytes_FromStringAndSize(<const char*>data, <Py_ssize_t>size)
+                self._push(0, copied, <Py_ssize_t>size)
+            else:
+                self._push(0, PyMemoryView_FromMemory(<char*>data, <Py_ssize_t>size, PyBUF_READ), <Py_ssize_t>size)
         except ERRORS:
             self.failed = OISP_BAD
         except MemoryError:
             self.failed = OISP_LIMIT
         finally:
             self.out = NULL
+            if copied is not None:
+                wipe(copied)
         return self.failed
 
     # Puts data through the stages from `index` on, one step at a time.
     cdef int _push(self, Py_ssize_t index, object data, Py_ssize_t size) except -1:
         cdef bytes made
-        cdef _Stage undo
-        if index == len(self.stages):
-            return self._give(data)
-        undo = <_Stage>self.stages[index]
+        cdef Py_ssize_t given
+        cdef _Stage undo = <_Stage>self.stages[index]
         while True:
-            made = undo.step(data, size, STEP)
+            made = undo.step(data, size)
             data = b""
             size = 0
-            if PyBytes_GET_SIZE(made):
-                self._count(<size_t>PyBytes_GET_SIZE(made))
+            given = PyBytes_GET_SIZE(made)
+            if given:
+                self._count(<size_t>given)
                 if self.failed == OISP_OK:
-                    self._push(index + 1, made, PyBytes_GET_SIZE(made))
+                    if index + 1 == self.count:
+                        self._give(<const uint8_t*>PyBytes_AS_STRING(made), <size_t>given)
+                    else:
+                        self._push(index + 1, made, given)
                 wipe(made)
             if self.failed != OISP_OK or undo.hungry:
                 return 0
 
-    cdef int _give(self, object data) except -1:
-        cdef Py_buffer view
-        cdef size_t size
-        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
-        size = <size_t>view.len
+    cdef void _give(self, const uint8_t* data, size_t size) noexcept:
         if size > self.room:
             size = self.room
             self.failed = OISP_LIMIT
-        if not oisp_buffer_append(self.out, view.buf, size):
+        if not oisp_buffer_append(self.out, data, size):
             self.failed = OISP_LIMIT
-        PyBuffer_Release(&view)
         self.room -= size
-        return 0
 
     # What every stage gives counts, also what the next one throws away.
     cdef void _count(self, size_t size) noexcept:
