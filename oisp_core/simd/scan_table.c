@@ -87,20 +87,23 @@ static const oisp_scan scalar_table = {
 /* The index of the first byte for which MASK (an expression in v, a vector) is set. Vectors are looked at in pairs, and where
  * the pair has one it is found without a branch: which of the two it was is as good as random, and a wrong guess costs more
  * than both. The last pair overlaps the one before it. */
+#define LOOK_AT(ISA, MASK, at, gap) \
+  { \
+    ISA##_vector v = ISA##_load(data + (at)), low = MASK; \
+    v = ISA##_load(data + (at) + (gap)); \
+    ISA##_vector high = MASK; \
+    if (ISA##_mask(ISA##_or(low, high))) \
+      return (at) + ISA##_either(ISA##_mask(low), ISA##_mask(high), gap); \
+  }
 #define FINDER_BODY(ISA, NARROW, MASK) \
   { \
     if (size < ISA##_WIDTH) \
       return NARROW; \
     size_t gap = size < 2 * ISA##_WIDTH ? size - ISA##_WIDTH : ISA##_WIDTH, last = size - ISA##_WIDTH - gap; \
-    for (size_t i = 0;; i = i + 2 * ISA##_WIDTH < last ? i + 2 * ISA##_WIDTH : last) { \
-      ISA##_vector v = ISA##_load(data + i), low = MASK; \
-      v = ISA##_load(data + i + gap); \
-      ISA##_vector high = MASK; \
-      if (ISA##_mask(ISA##_or(low, high))) \
-        return i + ISA##_either(ISA##_mask(low), ISA##_mask(high), gap); \
-      if (i == last) \
-        return size; \
-    } \
+    for (size_t i = 0; i < last; i += 2 * ISA##_WIDTH) \
+      LOOK_AT(ISA, MASK, i, ISA##_WIDTH) \
+    LOOK_AT(ISA, MASK, last, gap) \
+    return size; \
   }
 
 #define EOL_MASK(ISA) ISA##_or(ISA##_eq(v, '\n'), ISA##_eq(v, '\r'))
