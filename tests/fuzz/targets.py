@@ -23,6 +23,7 @@ from typing import Any, NamedTuple
 import brotli
 import msgspec
 import orjson
+from hpack import Encoder
 
 from oisp_core import Engine, validate
 from oisp_core.errors import RecordingError
@@ -322,6 +323,30 @@ def head(first: str, *fields: str) -> bytes:
     return "\r\n".join([first, *fields, "", ""]).encode()
 
 
+def frame(kind: int, flags: int, payload: bytes) -> bytes:
+    """Of HTTP/2, of stream 1 where it is not of the connection."""
+    return len(payload).to_bytes(3) + bytes([kind, flags]) + (0 if kind == 4 else 1).to_bytes(4) + payload
+
+
+def http2_dialog() -> list[tuple[str, bytes]]:
+    """The usual exchange; heads without Huffman, so that no byte of them is the mark."""
+    fields = [(":method", "POST"), (":scheme", "https"), (":authority", "api.openai.com")]
+    fields += [
+        (":path", "/v1/chat/completions"),
+        ("content-type", "application/json"),
+        ("authorization", "Bearer sk-x"),
+    ]
+    asks, body = frame(1, 4, Encoder().encode(fields, huffman=False)), request().partition(b"\r\n\r\n")[2]
+    told = [(":status", "200"), ("content-type", "application/json")]
+    answers, text = frame(1, 4, Encoder().encode(told, huffman=False)), answer().partition(b"\r\n\r\n")[2]
+    preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, b"")
+    return [
+        (">", preface + asks + frame(0, 1, body)),
+        ("<", frame(4, 0, b"") + frame(4, 1, b"") + answers + frame(0, 0, text[:50])),
+        ("<", frame(0, 1, text[50:])),
+    ]
+
+
 def engine_seeds() -> list[bytes]:
     event = b'data: {"model":"gpt-4o","choices":[]}\n\n'
     sse = head("HTTP/1.1 200 OK", "Content-Type: text/event-stream") + event
@@ -334,7 +359,6 @@ def engine_seeds() -> list[bytes]:
     form = head("POST /v1/audio/transcriptions HTTP/1.1", "Host: api.openai.com", "Content-Length: 70",
                 "Content-Type: multipart/form-data; boundary=b")  # fmt: skip
     form += b'--b\r\nContent-Disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--b--\r\n'
-    preface, settings = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", b"\0\0\0\x04\0\0\0\0\0"
     asked, told = (">", request()), ("<", answer())
     dialogs: list[list[tuple[str, bytes]]] = [
         [asked, told],
@@ -347,7 +371,7 @@ def engine_seeds() -> list[bytes]:
         [asked, ("<", sse)],
         [asked, ("<", zipped)],
         [(">", upgrade), ("<", switched), (">", b'\x81\x0c{"type":"x"}'), ("<", b"\x81\x02{}\x88\x00")],
-        [(">", preface + settings), ("<", settings)],
+        http2_dialog(),
         [(">", chunked), ("<", head("HTTP/1.0 204 No"))],
         [(">", form), told],
     ]

@@ -7,7 +7,8 @@ import pytest
 
 from oisp_core.reassemble.http1 import Http1Parser, probe
 from oisp_core.reassemble.tokens import Status, TokenKind, Warning
-from tests.reference.vectors import Vector, every_split, load
+from tests.reference.http1 import Http1Reference
+from tests.reference.vectors import Vector, every_split, join_data, load
 
 
 @pytest.mark.parametrize("vector", load("http1"), ids=str)
@@ -101,3 +102,20 @@ def test_probe_of_many_fields() -> None:
 def test_another_role_is_a_clear_error() -> None:
     with pytest.raises(ValueError, match="role must be 'request' or 'response', got 'client'"):
         Http1Parser("client")
+
+
+@pytest.mark.parametrize("size", [0, 1, 7, 15, 16, 17, 31, 32, 33, 47, 48, 49, 64, 65])
+@pytest.mark.parametrize("where", ["name", "value", "target"])
+def test_every_stop_at_every_place_of_a_run(where: str, size: int) -> None:
+    """Runs are scanned by vectors: each byte that may stop one, at each place, as the twin reads it."""
+    for at in range(size):
+        for stop in b"\x00\t\r\n :;\x1f\x7f\x80\xff":
+            run = bytearray(b"a" * size)
+            run[at] = stop
+            name, value, target = (bytes(run) if where == part else b"x" for part in ("name", "value", "target"))
+            data = b"GET /" + target + b" HTTP/1.1\r\n" + name + b": " + value + b"\r\nLast: y\r\n\r\n"
+            parser = Http1Parser("request")
+            reference = Http1Reference("request", data)
+            assert (join_data(parser.feed(data)), parser.status) == (join_data(reference.tokens), reference.status), (
+                data
+            )
