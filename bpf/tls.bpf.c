@@ -996,7 +996,7 @@ SEC("raw_tp/sched_process_fork") int on_fork(struct raw_tracepoint *ctx) {
   if (pid != group)
     return 0;
   kernel_read(&m.start_time, &child->start_boottime);
-  if (oisp_settings.mode == SCOPE_TREE) {
+  if (oisp_settings.mode == SCOPE_TREE || oisp_settings.mode == SCOPE_EXE) {
     u32 key = group;
     if (!oisp_settings.follow)
       return 0;
@@ -1010,14 +1010,22 @@ SEC("raw_tp/sched_process_fork") int on_fork(struct raw_tracepoint *ctx) {
 SEC("raw_tp/sched_process_exec") int on_exec(struct raw_tracepoint *ctx) {
   struct task_struct *task = (struct task_struct *)bpf_get_current_task();
   u64 pid_tgid = bpf_get_current_pid_tgid();
+  u32 tgid = pid_tgid >> 32;
   u64 start = process_start(task), called_as = (pid_tgid >> 32 << 32) | (u32)ctx->args[1];
   bpf_map_delete_elem(&threads, &pid_tgid);
   bpf_map_delete_elem(&threads, &called_as);
-  if (!current_in_scope(pid_tgid >> 32, start))
+  if (oisp_settings.mode == SCOPE_EXE && runs_executable(task)) {
+    struct member m = {.start_time = start};
+    if (bpf_map_update_elem(&scope, &tgid, &m, 0))
+      count_loss(LOSS_CONTROL, 1, OISP_WRITE, 0);
+  }
+  if (!current_in_scope(tgid, start))
     return 0;
   end_handles(pid_tgid);
   put_process(OISP_PROCESS_EXEC, pid_tgid >> 32, parent_of(task), start,
               (u32)ctx->args[1] != (u32)pid_tgid ? EXEC_BY_THREAD : 0);
+  if (oisp_settings.mode == SCOPE_EXE && !runs_executable(task))
+    bpf_map_delete_elem(&scope, &tgid); /* it runs another one now */
   return 0;
 }
 
@@ -1042,7 +1050,7 @@ SEC("raw_tp/sched_process_exit") int on_exit(struct raw_tracepoint *ctx) {
     kernel_read(&status, &task->exit_code);
   end_handles(pid_tgid);
   put_process(OISP_PROCESS_EXIT, tgid, parent_of(task), start, status);
-  if (oisp_settings.mode == SCOPE_TREE)
+  if (oisp_settings.mode == SCOPE_TREE || oisp_settings.mode == SCOPE_EXE)
     bpf_map_delete_elem(&scope, &tgid);
   return 0;
 }

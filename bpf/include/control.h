@@ -40,7 +40,7 @@ enum function {
 #define COOKIE_RETURN 256 /* set in the cookie of a RET; the rest is the function */
 #define COOKIE_SHARED 512 /* a RET where others return too: of a function that the probed one ends in */
 
-enum scope_mode { SCOPE_TREE = 1, SCOPE_CGROUP = 2, SCOPE_UID = 3, SCOPE_ALL = 4 };
+enum scope_mode { SCOPE_TREE = 1, SCOPE_CGROUP = 2, SCOPE_UID = 3, SCOPE_ALL = 4, SCOPE_EXE = 5 };
 
 struct settings {
   u32 mode;         /* enum scope_mode; TREE is the table of process ids, grown at fork when `follow` is set */
@@ -50,6 +50,9 @@ struct settings {
   u32 cgroup_level; /* SCOPE_CGROUP: depth of `cgroup` below the root of the unified hierarchy */
   u64 cgroup;
   u64 wake_bytes; /* wake the reader when this much waits: a quarter of the ring */
+  u64 exe_inode;  /* SCOPE_EXE: the executable, as the kernel names it; its processes stand in the table */
+  u32 exe_device;
+  u32 zero;
 };
 
 /* Value of the scope table. The loader knows a start only to the clock tick, the fork hook to the nanosecond: the
@@ -159,5 +162,7 @@ struct thread {
   u64 pending; /* handle whose ciphertext this thread is about to send, when the library does not send by itself */
   u64 pending_size;
 };
+
+_Static_assert(sizeof(struct thread) <= 1024, "THREAD_SIZE of the loader");
 
 #endif

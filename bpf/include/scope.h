@@ -30,7 +30,7 @@ INLINE u64 process_start(struct task_struct *task) {
 INLINE int current_in_scope(u32 tgid, u64 start) {
   if (tgid == oisp_settings.self[0] || tgid == oisp_settings.self[1])
     return 0;
-  if (oisp_settings.mode == SCOPE_TREE) {
+  if (oisp_settings.mode == SCOPE_TREE || oisp_settings.mode == SCOPE_EXE) {
     struct member *m = bpf_map_lookup_elem(&scope, &tgid);
     return m && start - m->start_time < CLOCK_TICK_NS;
   }
@@ -48,6 +48,28 @@ INLINE u32 parent_of(struct task_struct *task) {
   if (parent)
     kernel_read(&tgid, &parent->tgid);
   return tgid;
+}
+
+/* What a process runs: of SCOPE_EXE. */
+INLINE int runs_executable(struct task_struct *task) {
+  struct mm_struct *mm = NULL;
+  struct file *file = NULL;
+  struct inode *inode = NULL;
+  struct super_block *sb = NULL;
+  unsigned long number = 0;
+  u32 device = 0;
+  kernel_read(&mm, &task->mm);
+  if (mm)
+    kernel_read(&file, &mm->exe_file);
+  if (file)
+    kernel_read(&inode, &file->f_inode);
+  if (!inode)
+    return 0;
+  kernel_read(&number, &inode->i_ino);
+  kernel_read(&sb, &inode->i_sb);
+  if (sb)
+    kernel_read(&device, &sb->s_dev);
+  return number == oisp_settings.exe_inode && device == oisp_settings.exe_device;
 }
 
 #endif

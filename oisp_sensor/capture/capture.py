@@ -35,6 +35,7 @@ _FORK, _EXEC, _EXIT = 1, 2, 3
 _EVENTS = {_FORK: "fork", _EXEC: "exec", _EXIT: "exit"}
 _MAX_LINKS = 256  # of single processes; beyond, a file is probed once for all that map it
 _KIND_PROCESS = 6
+_TABLED = ("command", "pid", "exe")  # scopes whose members stand in the kernel's table
 _BY_THREAD = 1  # status of an exec by a thread that was not the leader
 
 
@@ -145,6 +146,9 @@ class Capture:
         self._addresses = self._programs.follow_sockets()
         for path in self._libraries:
             self._attach_library(path)
+        if self.scope.kind == "exe" and self._eager:
+            for path in mapped_at_start(self.scope.exe, {}):
+                self._prepare(path, 0)
         self._watch.add_scope(self.scope)
         self._follow_watch()
         for pid in self._present():
@@ -255,9 +259,9 @@ class Capture:
         return found
 
     def members(self) -> list[int]:
-        """Processes of the scope that run now, in the scopes of a command and of processes: what a command left behind
-        when it ended. Empty in other scopes, whose members nobody counts."""
-        if self._programs is None or self.scope.kind not in ("command", "pid"):
+        """Processes of the scope that run now, in the scopes of a command, of processes and of an executable: what a
+        command left behind when it ended. Empty in other scopes, whose members nobody counts."""
+        if self._programs is None or self.scope.kind not in _TABLED:
             return []
         return sorted(int.from_bytes(key, "little") for key in self._programs.scope.all_keys())
 
@@ -295,7 +299,7 @@ class Capture:
             start = start_time_ns(pid)
         except OSError:
             return
-        if self.scope.kind in ("command", "pid"):
+        if self.scope.kind in _TABLED:
             self._programs.scope.put(pid.to_bytes(4, "little"), program.MEMBER.pack(start))
         self._tell(messages.Process("seen", pid, start))
 
@@ -308,12 +312,14 @@ class Capture:
         if self.scope.kind == "command":
             return []
         pids = [int(p.name) for p in Path("/proc").iterdir() if p.name.isdigit()]
+        if self.scope.kind == "exe":
+            return [pid for pid in pids if pid != os.getpid() and _runs(pid, self.scope.exe)]
         return [pid for pid in pids if pid != os.getpid() and self._wanted(pid)]
 
     def _wanted(self, pid: int) -> bool:
         """For what a machine-wide watch reports: is this process of the scope?"""
         assert self._programs is not None
-        if self.scope.kind in ("command", "pid"):
+        if self.scope.kind in _TABLED:
             return self._programs.scope.get(pid.to_bytes(4, "little")) is not None
         if self.scope.kind != "uid":
             return pid != os.getpid()
@@ -473,6 +479,13 @@ class Capture:
             raise CaptureError(f"{path}: cannot be probed: {target.why()}")
         if not self._per_process:
             self._attach(target, 0, None)
+
+
+def _runs(pid: int, file: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/exe").samefile(file)
+    except OSError:
+        return False
 
 
 def _identities(paths: Sequence[str | os.PathLike[str]]) -> set[tuple[int, int]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-SCOPE_TREE, SCOPE_CGROUP, SCOPE_UID, SCOPE_ALL = 1, 2, 3, 4
+SCOPE_TREE, SCOPE_CGROUP, SCOPE_UID, SCOPE_ALL, SCOPE_EXE = 1, 2, 3, 4, 5
 CLOCK_TICK_NS = 10_000_000
 
 LOSS_CONTROL = 0
@@ -94,10 +94,12 @@ class Settings:
     cgroup_level: int = 0
     cgroup: int = 0
     wake_bytes: int = 0
+    exe_inode: int = 0
+    exe_device: int = 0
 
     def pack(self) -> bytes:
         return struct.pack(
-            "<IIIIIIQQ",
+            "<IIIIIIQQQII",
             self.mode,
             self.follow,
             self.self_pid,
@@ -106,4 +108,7 @@ class Settings:
             self.cgroup_level,
             self.cgroup,
             self.wake_bytes,
+            self.exe_inode,
+            self.exe_device,
+            0,
         )

@@ -60,7 +60,7 @@ class MappingWatch:
         elif scope.kind == "pid":
             for pid in scope.pids:
                 self.add_process(pid)
-        elif scope.kind in ("uid", "all"):
+        elif scope.kind in ("uid", "exe", "all"):
             self._open(-1, inherit=False)
 
     def _open(self, pid: int, *, inherit: bool, cgroup: bool = False) -> None:

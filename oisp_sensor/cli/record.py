@@ -54,6 +54,8 @@ class Record:
         scope = parser.add_argument_group("the scope, one of").add_mutually_exclusive_group()
         scope.add_argument("--pid", metavar="N", type=_number, action="append", help="this process and its children")
         scope.add_argument("--cgroup", metavar="PATH", help="all processes of a control group (version 2)")
+        scope.add_argument("--container", metavar="ID", help="all processes of a container, by the beginning of its id")
+        scope.add_argument("--exe", metavar="FILE", help="all processes that run this file, now or later")
         scope.add_argument("--user", metavar="NAME|UID", help="all processes of a user")
         scope.add_argument("--all", action="store_true", help="every process of this machine")
         parser.add_argument(
@@ -114,7 +116,7 @@ def _scope(args: argparse.Namespace) -> Scope:
         raise usage_error(f"record needs Linux, and this is {sys.platform}", "replay, show and validate work here")
     from oisp_sensor.capture import Scope
 
-    named = [flag for flag in ("pid", "cgroup", "user", "all") if getattr(args, flag)]
+    named = [flag for flag in ("pid", "cgroup", "container", "exe", "user", "all") if getattr(args, flag)]
     if args.rest and named:
         raise usage_error(f"a COMMAND is a scope of its own: leave out --{named[0]}")
     if args.rest:
@@ -123,11 +125,18 @@ def _scope(args: argparse.Namespace) -> Scope:
         return Scope.pid(*args.pid)
     if args.cgroup:
         return Scope.of_cgroup(args.cgroup)
+    if args.container:
+        return Scope.container(args.container)
+    if args.exe:
+        return Scope.executable(args.exe)
     if args.user:
         return Scope.user(_uid(args.user))
     if args.all:
         return Scope.everything()
-    raise usage_error("nothing to capture", "give `-- COMMAND ...`, --pid N, --cgroup PATH, --user NAME or --all")
+    raise usage_error(
+        "nothing to capture",
+        "give `-- COMMAND ...`, --pid N, --cgroup PATH, --container ID, --exe FILE, --user NAME or --all",
+    )
 
 
 def _uid(text: str) -> int:

@@ -76,7 +76,9 @@ def test_the_loader_has_the_numbers_of_the_programs(repo_root):
     assert header["COOKIE_SHARED"] == program.COOKIE_SHARED
     assert header["VERDICT_SLOTS"] == program.VERDICT_SLOTS
     assert {name: header[f"VERDICT_{name.upper()}"] for name in program.VERDICT_LEVELS} == program.VERDICT_LEVELS
-    scopes = {name: getattr(program, name) for name in ("SCOPE_TREE", "SCOPE_CGROUP", "SCOPE_UID", "SCOPE_ALL")}
+    scopes = {
+        name: getattr(program, name) for name in ("SCOPE_TREE", "SCOPE_CGROUP", "SCOPE_UID", "SCOPE_ALL", "SCOPE_EXE")
+    }
     assert {name: value for name, value in header.items() if name.startswith("SCOPE_")} == scopes
     assert header["LOSS_CONTROL"] == program.LOSS_CONTROL
     record = constants((repo_root / "oisp_core/include/oisp/record.h").read_text())
