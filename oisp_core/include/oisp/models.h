@@ -19,6 +19,7 @@ enum oisp_price_component {
   OISP_PRICE_REASONING,
   OISP_PRICE_AUDIO_IN,
   OISP_PRICE_AUDIO_OUT,
+  OISP_PRICE_REQUEST, /* of the request itself, whatever it holds: dollars for a thousand */
   OISP_PRICE_COMPONENTS
 };
 
@@ -91,7 +92,7 @@ typedef struct oisp_tokens_used {
 } oisp_tokens_used;
 
 typedef struct oisp_cost {
-  double input, output; /* US dollars */
+  double input, output, request; /* US dollars; the total is their sum */
 } oisp_cost;
 
 /* 0: no price for this, or numbers that contradict each other. */

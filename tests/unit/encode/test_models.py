@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import re
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -107,6 +108,18 @@ def test_names_of_the_wire(name: str, id: str | None, priced: bool) -> None:
     assert found is None or found[1] is priced
 
 
+def test_bedrock_answers_with_the_vendors_own_name() -> None:
+    models = table(row("anthropic.claude-t-20240620-v1:0", "in=1 out=2", provider="aws_bedrock"))
+    for name in ("claude-t-20240620", "claude-t-20240620-v1:0", "anthropic.claude-t-20240620-v1:0", "claude-t"):
+        found = models.find("aws_bedrock", name)
+        assert (found is not None) == (name != "claude-t"), name
+        assert found is None or found[1]
+
+
+def test_a_request_may_have_a_price_of_its_own() -> None:
+    assert table(row("m", "in=1 out=1 request=12")).cost("p", "m", prompt=0) == (0, 0, 0.012)
+
+
 def test_of_an_unknown_provider_the_facts_hold_but_not_the_price() -> None:
     models = table(row("m", "in=1 out=2"), row("org/m2", "in=1 out=2", provider="q"))
     assert models.find("gateway", "m") is not None
@@ -121,7 +134,8 @@ def test_of_an_unknown_provider_the_facts_hold_but_not_the_price() -> None:
 
 
 def cost(prices: str, **tokens: Any) -> tuple[float, float] | None:
-    return table(row("m", prices)).cost("p", "m", **tokens)
+    found = table(row("m", prices)).cost("p", "m", **tokens)
+    return found and found[:2]
 
 
 @pytest.mark.parametrize(
@@ -313,7 +327,7 @@ def their_price(provider: str, name: str, tokens: dict[str, int]) -> Any:
     """What the library makes of it on one fixed day; None where it knows no price for tokens."""
     import genai_prices
 
-    ids = {"aws_bedrock": "aws", "azure_openai": "azure", "xai": "x-ai"}
+    ids = {"aws_bedrock": "aws", "azure_openai": "azure", "xai": "x-ai", "vertex": "google"}
     usage = genai_prices.Usage(
         input_tokens=tokens["prompt"],
         output_tokens=tokens["completion"],
@@ -321,27 +335,84 @@ def their_price(provider: str, name: str, tokens: dict[str, int]) -> Any:
         cache_write_tokens=tokens["cache_write"],
     )
     day = datetime(2026, 11, 12, 12, tzinfo=UTC)
-    try:
-        return genai_prices.calc_price(
-            usage, name, provider_id=ids.get(provider, provider), genai_request_timestamp=day
-        )
-    except (LookupError, ValueError):
-        return None
+    for at in (ids.get(provider, provider), None):  # None: whoever has a model of this name
+        try:
+            return genai_prices.calc_price(usage, name, provider_id=at, genai_request_timestamp=day)
+        except (LookupError, ValueError):
+            pass
+    return None
+
+
+def priced_rows(corpus: Any) -> list[tuple[tuple[str, str], dict[str, int]]]:
+    """(provider, answered model) and tokens of every exchange that names both, whatever its host."""
+    found = []
+    for truth in corpus.truth().values():
+        name = truth.get("model_answered") or truth.get("model_requested")
+        if truth["kind"] != "none" and name:
+            provider = truth["provider_fine"]
+            found.append(((PROVIDERS.get(provider, provider), name), used(truth)))
+    return found
 
 
 def test_the_arithmetic_equals_genai_prices_on_recorded_traffic(corpus: Any, sync: ModuleType) -> None:
     """Its own prices, put into our table under the answered model."""
     compared = 0
-    rows = [(pair, used(truth)) for pair, truths in answered(corpus).items() for truth in truths]
+    rows = priced_rows(corpus)
     for (provider, name), tokens in rows:
         theirs = their_price(provider, name, tokens) if tokens else None
         prices = sync.genai_prices(theirs.model_price) if theirs else {}
-        if "in" not in prices or "requests_kcount" in theirs.model_price.__dict__:
+        if "in" not in prices:  # free of charge there: no price of tokens
             continue
         cells = " ".join(f"{key}={sync._number(prices[key])}" for key in sorted(prices, key=sync._price_order))
         ours = table(row(name, cells)).cost("p", name, **tokens)
         assert ours is not None, (provider, name, tokens, cells)
-        assert ours == pytest.approx((float(theirs.input_price), float(theirs.output_price)), abs=1e-9)
+        assert ours[:2] == pytest.approx((float(theirs.input_price), float(theirs.output_price)), abs=1e-9)
+        assert sum(ours) == pytest.approx(float(theirs.total_price), abs=1e-9)
         compared += 1
     print(f"{compared} of {len(rows)} exchanges compared")
-    assert compared > 200
+    assert compared > 480
+
+
+LITELLM = {
+    "sample_spec": {"litellm_provider": "one of"},
+    "gpt-t": {"litellm_provider": "openai", "input_cost_per_token": 1e-06, "output_cost_per_token": 2e-06,
+              "input_cost_per_token_batches": 5e-07, "input_cost_per_token_above_200k_tokens": 2e-06,
+              "max_input_tokens": 1000, "mode": "chat", "supports_vision": True},
+    "free-t": {"litellm_provider": "openai", "input_cost_per_token": 0, "output_cost_per_token": 0},
+}  # fmt: skip
+MODELS_DEV = {
+    "openai": {"models": {"gpt-t": {"cost": {"input": 1.5, "output": 2}, "limit": {"output": 50}, "name": "T"},
+                          "new-t": {"cost": {"input": 3, "output": 4}, "modalities": {"input": ["text"]}}}}
+}  # fmt: skip
+
+
+def test_sources_become_the_same_table_each_time(tmp_path: Path, sync: ModuleType, monkeypatch: Any) -> None:
+    (tmp_path / "litellm-9.json").write_text(json.dumps(LITELLM))
+    (tmp_path / "api.json").write_text(json.dumps(MODELS_DEV))
+    asked: list[str] = []
+
+    def fetched(url: str, timeout: float) -> Any:
+        asked.append(url)
+        return (tmp_path / "api.json").open("rb")
+
+    monkeypatch.setattr(sync.urllib.request, "urlopen", fetched)
+    built = [
+        sync.build(
+            argparse.Namespace(
+                litellm=tmp_path / "litellm-9.json", genai_prices=None, models_dev=where, date=date(2026, 11, 12)
+            )
+        )
+        for where in (str(tmp_path / "api.json"), str(tmp_path / "api.json"), "https://models.dev/api.json")
+    ]
+    assert built[0] == built[1] == built[2]
+    assert asked == ["https://models.dev/api.json"]
+    text, disagreements = built[0]
+    assert "sources: litellm-9.json, models.dev" in text
+    found = {r["id"]: r for r in Models(text.encode())}
+    assert found["gpt-t"]["prices"] == {
+        ("standard", 0): {"in": 1, "out": 2}, ("standard", 200_000): {"in": 2}, ("batch", 0): {"in": 0.5}
+    }  # fmt: skip
+    assert (found["gpt-t"]["max_output_tokens"], found["gpt-t"]["name"]) == (50, "T")
+    assert found["free-t"]["prices"] == {}
+    assert found["new-t"]["prices"] == {("standard", 0): {"in": 3, "out": 4}}
+    assert disagreements == ["openai\tgpt-t\tin\t1 (litellm)\t1.5 (models.dev)"]
