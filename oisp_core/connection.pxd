@@ -68,6 +68,7 @@ cdef extern from "oisp/engine.h" nogil:
         uint8_t rule
         uint8_t told
         uint8_t counted
+        uint8_t joined
         uint32_t skipped
 
 

@@ -1177,6 +1177,9 @@ cdef void take_piece(engine_core* e, oisp_conn* c, int direction, uint64_t ts, c
         return
     if offset != UINT64_MAX:
         c.origin.no_offsets = 0
+        if c.joined & 1 << direction:
+            c.joined &= ~(1 << direction)
+            f.side[direction].offset = offset
         known = f.side[direction].offset
         if offset > known:
             hole(e, c, direction, offset - known, ts)
@@ -1252,7 +1255,7 @@ cdef void take_close(engine_core* e, const oisp_record_conn* r) noexcept nogil:
         return
     for i in range(2):
         c.counted = 1
-        if c.flow != NULL and r.bytes[i] > c.flow.side[i].offset:
+        if c.flow != NULL and not c.joined & 1 << i and r.bytes[i] > c.flow.side[i].offset:
             hole(e, c, i, r.bytes[i] - c.flow.side[i].offset, ts)
     end_conn(e, c, ts, 0)
 
@@ -1273,6 +1276,9 @@ cdef void take_record(engine_core* e, const oisp_record* r) noexcept nogil:
         if c != NULL:
             set_origin(c, r.flags)
             use_conn(e, c)
+            # All ones: said by a reader that goes on where another one ended, not by the kernel.
+            if (<const oisp_record_conn*> r).bytes[0] == UINT64_MAX and c.flow == NULL:
+                c.joined = 3
     elif r.kind == OISP_RECORD_CLOSE and r.size >= sizeof(oisp_record_conn):
         take_close(e, <const oisp_record_conn*> r)
     elif r.kind == OISP_RECORD_ADDRESS and r.size >= sizeof(oisp_record_address):

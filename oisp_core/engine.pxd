@@ -20,6 +20,10 @@ cdef class Engine:
 # One ABI record (borrowed for the call). OISP_FULL: it was taken whole; drain before the next call, which takes nothing
 # until then. The caller must own the engine: no other thread uses it meanwhile.
 cdef oisp_status engine_feed_record(Engine e, const oisp_record* record) noexcept nogil
+# Has this connection been seen, and not been closed or evicted?
+cdef bint engine_knows(Engine e, uint64_t conn) noexcept nogil
+# Connections and exchanges in flight: what would be unfinished if the reader ended here.
+cdef void engine_open(Engine e, uint64_t* connections, uint64_t* exchanges) noexcept nogil
 # direction: enum oisp_direction; ts_ns: Unix; offset: UINT64_MAX when the producer has none.
 cdef oisp_status engine_feed_span(Engine e, uint64_t conn, int direction, uint64_t ts_ns, const uint8_t* data, size_t size,
                                   uint64_t offset) noexcept nogil

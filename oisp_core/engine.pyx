@@ -78,6 +78,15 @@ cdef oisp_status engine_feed_record(Engine engine, const oisp_record* record) no
     return OISP_FULL if core_is_full(e) else OISP_OK
 
 
+cdef bint engine_knows(Engine engine, uint64_t conn) noexcept nogil:
+    return find_conn(&engine.core, conn) != NULL
+
+
+cdef void engine_open(Engine engine, uint64_t* connections, uint64_t* exchanges) noexcept nogil:
+    connections[0] = engine.core.conns.count
+    exchanges[0] = engine.core.shared.turns_open
+
+
 cdef oisp_status engine_feed_span(Engine engine, uint64_t conn, int direction, uint64_t ts_ns, const uint8_t* data, size_t size,
                                   uint64_t offset) noexcept nogil:
     cdef engine_core* e = &engine.core
@@ -402,6 +411,7 @@ cdef class Engine:
         cdef dict d = self.core.shared.count
         d["bytes"] = sum(d["bytes"])
         d["connections_open"] = self.core.conns.count
+        d["exchanges_open"] = self.core.shared.turns_open
         d["held_bytes"] = self.core.shared.held
         d["output_bytes"] = self.core.shared.writer.out.size
         return d

@@ -123,6 +123,7 @@ cdef oisp_turn* turn_new(oisp_shared* s, const oisp_origin* origin) noexcept nog
         t = <oisp_turn*> calloc(1, sizeof(oisp_turn))
         if t == NULL:
             return NULL
+    s.turns_open += 1
     t.origin = origin
     t.request_length = t.response_length = <uint64_t> -1
     return t
@@ -131,6 +132,7 @@ cdef oisp_turn* turn_new(oisp_shared* s, const oisp_origin* origin) noexcept nog
 cdef void turn_free(oisp_shared* s, oisp_turn* t) noexcept nogil:
     if t == NULL:
         return
+    s.turns_open -= 1
     give_exchange(s, t)
     reader_free(&t.reader)
     if t.inflaters[0] != NULL:

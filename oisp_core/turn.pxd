@@ -139,6 +139,7 @@ cdef extern from "oisp/message.h" nogil:
         uint64_t hash_key[2]
         oisp_buffer inflated
         uint64_t held
+        uint64_t turns_open
         oisp_turn* turns
         oisp_exchange* exchanges[16]
         uint8_t exchanges_free

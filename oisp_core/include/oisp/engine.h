@@ -87,6 +87,7 @@ typedef struct oisp_conn {
   uint8_t rule;    /* enum oisp_dismissal */
   uint8_t told;    /* the verdict was handed out */
   uint8_t counted; /* it was said how many bytes it moved in all: loss at its end is known */
+  uint8_t joined;  /* bit per direction: another reader had its bytes so far, it begins with the next piece */
   uint32_t skipped; /* bytes passed over while looking for a boundary */
 } oisp_conn;
 

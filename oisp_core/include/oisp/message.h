@@ -153,6 +153,7 @@ typedef struct oisp_shared {
   uint64_t hash_key[2];
   oisp_buffer inflated; /* what one piece gave, wiped after each */
   uint64_t held;      /* bytes held by all connections together */
+  uint64_t turns_open; /* exchanges in flight */
   oisp_turn *turns;   /* free ones */
   oisp_exchange *exchanges[16]; /* free ones, wiped */
   uint8_t exchanges_free;
