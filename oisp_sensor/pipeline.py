@@ -1,36 +1,34 @@
 # SPDX-License-Identifier: Apache-2.0
 """The stages in order: ring -> engine -> exporters, with the context of each connection put in on the way.
 
-It meets capture only at descriptors (the ring, the recording) and one channel of small messages, so that a process
-border can lie there. Everything is bounded: the ring by its size, the engine by its limits, its output by being drained
-after every batch; what does not get through is counted where it is dropped, and `account` tells it.
-
-One thread calls turn() and finish(); any thread may set the two requests.
+It runs in the worker (worker.py) and needs no power: the ring is mapped, outputs are open, what is known of processes
+is told. Everything is bounded: the ring by its size, the engine by its limits, its output by being drained after every
+batch; what does not get through is counted where it is dropped. The counters lie in the page that the loader sees, so
+that they outlive the worker. Used by one thread.
 """
 
 from __future__ import annotations
 
 import os
-import socket
-import threading
+import resource
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from oisp_core.engine import Engine
+from oisp_sensor import page as slots
 from oisp_sensor.activity.stage import ActivityStage
-from oisp_sensor.capture import messages
 from oisp_sensor.capture.feed import FULL, OPENED, RAW_FAILED, Feed
 from oisp_sensor.capture.ringbuf import RingBuffer
 from oisp_sensor.enrich.enricher import Enricher
 from oisp_sensor.export.exporter import Exporter
+from oisp_sensor.page import Page
 
-__all__ = ["Notes", "Pipeline", "Sink"]
+__all__ = ["Pipeline", "Sink"]
 
 BATCH = 4096  # records between two looks at the channel and the output
 WAIT_MS = 50
-_NOTES = 256
+_SLICE_NS = 20_000_000  # between two looks at what the process itself used
 
 
 class Sink(Protocol):
@@ -38,59 +36,48 @@ class Sink(Protocol):
 
     def write(self, lines: bytes) -> None: ...
 
-
-@dataclass
-class Notes:
-    """What capture told besides processes, for the summary."""
-
-    attached: list[messages.Attached] = field(default_factory=list)
-    refused: list[messages.Refused] = field(default_factory=list)
+    def tick(self) -> None: ...
 
 
 class Pipeline:
-    """`ring_fd` and `channel` are borrowed and may be closed by their owner once the pipeline has been finished."""
+    """`listen` takes what waits on the channel; it is called before anything that needs to know of a process."""
 
     def __init__(
         self,
         *,
-        ring_fd: int,
-        ring_bytes: int,
-        channel: socket.socket,
+        ring: RingBuffer,
+        page: Page,
         engine: Engine,
         enricher: Enricher,
         exporters: Sequence[Exporter],
         view: Sink | None = None,
         raw_fd: int = -1,
         activity: ActivityStage | None = None,
+        resumed: bool = False,
+        listen: Callable[[], None] = lambda: None,
         on_error: Callable[[str], None] = lambda text: None,
     ) -> None:
-        self._ring = RingBuffer(ring_fd, ring_bytes)
-        self._feed = Feed(self._ring, engine, raw_fd)
+        self._ring = ring
+        self._page = page
+        self._feed = Feed(ring, engine, raw_fd, page=page.slots, resumed=resumed)
         self._raw = raw_fd >= 0
-        self._channel = channel
         self._engine = engine
         self._enricher = enricher
         self._exporters = exporters
         self._view = view
         self._activity = activity
+        self._listen = listen
         self._on_error = on_error
         self._said: set[str] = set()
-        self.notes = Notes()
+        self._measured = 0
         self.lines = 0
-        self.reopen = threading.Event()  # SIGHUP: outputs are to be opened again
-        self._ask = threading.Event()
-        self._answer: dict[str, Any] = {}
-        self._answered = threading.Event()
+        for number, exporter in enumerate(exporters):
+            self.publish_export(number, exporter)
 
     # ---- the loop ----
 
     def turn(self, wait_ms: int = WAIT_MS) -> None:
         """Waits for records, at most so long, and takes what is there through all stages."""
-        if self.reopen.is_set():
-            self.reopen.clear()
-            for exporter in self._exporters:
-                exporter.reopen()
-            self._look_at_errors()
         self._listen()
         if self._ring.wait(wait_ms):
             self._take()
@@ -98,10 +85,9 @@ class Pipeline:
         self._deliver()
         if self._activity is not None:
             self._hand_out(self._activity.take())
-        if self._ask.is_set():
-            self._ask.clear()
-            self._answer = self.account()
-            self._answered.set()
+        self._publish()
+        if self._view is not None:
+            self._view.tick()
 
     def finish(self) -> None:
         """Capture has stopped: takes what waits in the ring, gives out what is in flight, ends all outputs."""
@@ -118,13 +104,15 @@ class Pipeline:
         for exporter in self._exporters:
             exporter.close()
         self._look_at_errors()
-        self._ring.close()
+        self._publish()
 
     def _take(self) -> None:
         """Until the ring is empty. What arrives meanwhile is taken as well, a bounded number of batches long."""
         for _ in range(64):
             before = self._feed.records
+            self._page[slots.READING] = 1
             stop = self._feed.consume(BATCH)
+            self._page[slots.READING] = 0
             if stop & OPENED:
                 self._listen()  # who this is was told before
                 self._introduce()
@@ -132,6 +120,7 @@ class Pipeline:
                 self._raw_failed()
             if stop & FULL or self._feed.records - before >= BATCH:
                 self._deliver()
+                self._publish()
             if not stop and not self._ring.pending:
                 return
             if self._feed.records == before and not stop:
@@ -145,20 +134,6 @@ class Pipeline:
         if self._raw:
             self._feed.keep_context(opened.conn, members.whole)
 
-    def _listen(self) -> None:
-        for message in messages.receive(self._channel):
-            if isinstance(message, messages.Process):
-                self._enricher.see(message.event, message.pid, message.start_time_ns, message.ppid, message.uid)
-            elif isinstance(message, messages.Attached):
-                self._note(self.notes.attached, message)
-            else:
-                self._note(self.notes.refused, message)
-
-    @staticmethod
-    def _note(notes: list[Any], message: Any) -> None:
-        if len(notes) < _NOTES:
-            notes.append(message)
-
     def _deliver(self) -> None:
         self._hand_out(self._engine.drain())
 
@@ -166,8 +141,10 @@ class Pipeline:
         if not lines:
             return
         self.lines += lines.count(b"\n")
-        for exporter in self._exporters:
+        self._page[slots.LINES] = self.lines
+        for number, exporter in enumerate(self._exporters):
             exporter.write(lines)
+            self.publish_export(number, exporter)
         if self._view is not None:
             self._view.write(lines)
         self._look_at_errors()
@@ -188,14 +165,40 @@ class Pipeline:
 
     # ---- the account ----
 
+    def _publish(self) -> None:
+        """What the loader may want to know of a worker that cannot tell any more."""
+        now = time.monotonic_ns()
+        self._page[slots.BEAT] = now
+        if now - self._measured < _SLICE_NS:
+            return
+        self._measured = now
+        self._page.put_stats(self._engine.stats())
+        self._page[slots.CPU] = time.process_time_ns()
+        self._page[slots.MEMORY] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+
+    def publish_export(self, number: int, exporter: Exporter) -> None:
+        at, written = self._page.export(number), exporter.written
+        self._page[at + slots.COMMITTED] = exporter.committed
+        self._page[at + slots.WRITTEN_BYTES] = written.bytes_written
+        self._page[at + slots.ERRORS] = written.errors
+        self._page[at + slots.DROPPED] = written.lines_dropped
+        self._page[at + slots.TAKEN] = written.lines_taken
+        self._page[at + slots.WRITTEN] = written.lines_written
+
     def account(self) -> dict[str, Any]:
-        """Every stage's numbers. Only by the thread that calls turn(), or after finish()."""
+        """Every stage's numbers."""
         return {
             "ring": {
                 "records": self._feed.records,
                 "bytes": self._feed.bytes,
+                "payload": self._feed.payload,
                 "raw_bytes": self._feed.raw_bytes,
                 "raw_error": self._feed.raw_error,
+                "records_skipped": self._page[slots.SKIPPED],
+                "bytes_skipped": self._page[slots.SKIPPED_BYTES],
+                "payload_skipped": self._page[slots.SKIPPED_PAYLOAD],
+                "connections_joined": self._page[slots.JOINED],
+                "malformed": self._ring.malformed,
             },
             "engine": dict(self._engine.stats()),
             "enrich": {"processes_read": self._enricher.read, "processes_missed": self._enricher.missed},
@@ -203,12 +206,6 @@ class Pipeline:
             "export": [_exported(exporter) for exporter in self._exporters],
             "lines": self.lines,
         }
-
-    def account_from_outside(self, timeout: float = 2.0) -> dict[str, Any]:
-        """The same, by another thread while turn() is running; empty when there is no answer in time."""
-        self._answered.clear()
-        self._ask.set()
-        return self._answer if self._answered.wait(timeout) else {}
 
 
 def _exported(exporter: Exporter) -> dict[str, Any]:

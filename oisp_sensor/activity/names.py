@@ -15,11 +15,13 @@ import dns.exception
 import dns.flags
 import dns.message
 import dns.rcode
+import dns.rdata
+import dns.rdataclass
 import dns.rdatatype
 
 from oisp_sensor.activity.records import Address
 
-__all__ = ["Answered", "Names", "parse"]
+__all__ = ["Answered", "Names", "load", "parse"]
 
 _TYPES = {"A", "AAAA", "CNAME", "MX", "TXT", "NS", "PTR", "SRV"}
 _CODES = {"NOERROR", "NXDOMAIN", "SERVFAIL", "REFUSED"}
@@ -34,6 +36,13 @@ class Answered:
     raw_type: str
     code: Any
     answers: list[tuple[str, str, int]] = field(default_factory=list)  # type, value, seconds
+
+
+def load() -> None:
+    """Imports now what the parser would import at first use, for a process that can open no file then. Of other types
+    the bytes are told."""
+    for kind in (*_TYPES, "CAA", "DNAME", "HTTPS", "OPT", "SOA", "SVCB"):
+        dns.rdata.get_rdata_class(dns.rdataclass.IN, dns.rdatatype.from_text(kind))
 
 
 def parse(payload: bytes) -> Answered | None:

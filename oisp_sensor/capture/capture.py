@@ -12,8 +12,8 @@ import os
 import select
 import socket
 import struct
+from collections.abc import Callable, Sequence
 from collections.abc import Mapping as Env
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -82,6 +82,7 @@ class Capture:
     map them also in the scopes of a command and of processes: others then pay for traps, and no child is too fast.
     `activity`: kinds of what processes do (`process`, `network`, `dns`, `file`), into a ring of their own.
     `variant` (modern, basic) and `multi` (off: one perf event per probe) take the choice from the kernel's abilities.
+    `tell` takes what would else go into `channel`.
     """
 
     def __init__(
@@ -96,6 +97,7 @@ class Capture:
         multi: bool = True,
         activity: Sequence[str] = (),
         activity_ring_bytes: int = ACTIVITY_RING_BYTES,
+        tell: Callable[[messages.Message], None] | None = None,
     ) -> None:
         if ring_bytes < 1 << 16 or ring_bytes & (ring_bytes - 1) or ring_bytes > 1 << 30:
             raise CaptureError(f"the ring has a power of two of bytes from 64 KiB to 1 GiB, not {ring_bytes}")
@@ -104,6 +106,7 @@ class Capture:
         self._only = None if libraries is None else _identities(libraries)
         self._libraries = [] if libraries is None or not eager else [os.fspath(p) for p in libraries]
         self._eager = eager
+        self._teller = tell
         self._variant = variant
         self._multi = multi
         self._activity_kinds = check_kinds(activity)
@@ -289,7 +292,9 @@ class Capture:
     # ---- processes ----
 
     def _tell(self, message: messages.Message) -> None:
-        if not messages.send(self._channel, message):
+        if self._teller is not None:
+            self._teller(message)
+        elif not messages.send(self._channel, message):
             self._messages_lost += 1
 
     def _enter_scope(self, pid: int) -> None:

@@ -1,8 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the loader tells the pipeline, one small JSON message per packet of a SOCK_SEQPACKET pair.
+"""What capture tells its owner, one small JSON message per packet of a SOCK_SEQPACKET pair, or by a call.
 
-Together with the ring's descriptor this is all that crosses between the two, so that a process border can lie there.
-Nothing here comes out of traffic.
+Nothing here comes out of traffic. What of it crosses the border to the worker, and how, is oisp_sensor/border.py.
 """
 
 from __future__ import annotations

@@ -9,11 +9,11 @@ import select
 
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport errno
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
 from posix.mman cimport MAP_FAILED, MAP_SHARED, PROT_READ, PROT_WRITE, mmap, munmap
 from posix.unistd cimport _SC_PAGESIZE, sysconf
 
-from oisp_core.types cimport oisp_record
+from oisp_core.types cimport OISP_RECORD_DATA, oisp_record, oisp_record_data
 
 WAIT_MS = 50
 
@@ -104,6 +104,8 @@ cdef class RingBuffer:
             length = ring_load32(head)
             if length & RING_BUSY:
                 break
+            if self.busy != NULL:
+                ring_store64(self.busy, at)
             step = ((length & ~RING_DISCARD) + 8 + 7) & ~<uint64_t>7
             if not length & RING_DISCARD:
                 record = <const oisp_record*>(head + 8)
@@ -111,6 +113,10 @@ cdef class RingBuffer:
                     self.malformed += 1
                 else:
                     answer = sink(context, record)
+            if answer & RECORD_STAYS:
+                if self.busy != NULL:
+                    ring_store64(self.busy, UINT64_MAX)
+                return answer
             at += step
             budget -= 1
             ring_store64(self.consumer, at)
@@ -119,6 +125,33 @@ cdef class RingBuffer:
             if at == end:
                 end = ring_load64(self.producer)
         return 0
+
+    def skip(self):
+        """Passes over the record that a reader died of. Answers its size and the bytes of plaintext in it, zeros where
+        none is there."""
+        cdef uint64_t at
+        cdef uint32_t length
+        cdef const oisp_record_data* record
+        if self.data == NULL:
+            return 0, 0
+        at = ring_load64(self.consumer)
+        if at >= ring_load64(self.producer):
+            return 0, 0
+        record = <const oisp_record_data*>(self.data + (at & (self.size - 1)) + 8)
+        length = ring_load32(self.data + (at & (self.size - 1)))
+        if length & RING_BUSY:
+            return 0, 0
+        length &= ~RING_DISCARD
+        ring_store64(self.consumer, at + ((length + 8 + 7) & ~<uint64_t>7))
+        if length < sizeof(oisp_record):
+            return length, 0
+        size = min(length, record.head.size)
+        return size, record.captured if size >= sizeof(oisp_record_data) and record.head.kind == OISP_RECORD_DATA else 0
+
+    @property
+    def position(self):
+        """Where reading stands: of the next record."""
+        return 0 if self.consumer == NULL else ring_load64(self.consumer)
 
     def records(self, uint64_t limit=65536):
         """What waits, as one bytes object per record, at most `limit`. For the control ring and for tests."""

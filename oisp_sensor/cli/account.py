@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from oisp_core.errors import ConfigError, printable
-from oisp_sensor.export.jsonl import FileExporter, owner_of_files
+from oisp_sensor.export.files import owner_of_files
+from oisp_sensor.export.jsonl import FileExporter
 
 if TYPE_CHECKING:
     from oisp_sensor.capture.capture import Loss, Report
-    from oisp_sensor.pipeline import Notes
+    from oisp_sensor.supervisor import Notes
 
 __all__ = ["Account"]
 
@@ -67,6 +68,8 @@ class Account:
             "targets": targets,
             "refused": [{"path": refused.path, "reason": refused.reason} for refused in self.notes.refused],
             "late": report.late,
+            "missed": report.missed,
+            "unexamined": report.unexamined,
             "losses": {cause: asdict(loss) for cause, loss in self.losses.items()},
             "activity_losses": self.activity_losses,
             "mappings_lost": report.mappings_lost,
@@ -116,7 +119,10 @@ class Account:
             if export["lines_dropped"]
         ]
         report = self.report
+        found += self._deaths()
         for count, words in (
+            (report.missed, "processes were gone before their TLS library had probes"),
+            (report.unexamined, "files were mapped by processes that were gone before anybody could look"),
             (report.control_lost, "process events lost"),
             (report.mappings_lost, "mappings lost: a library may carry no probes"),
             (report.messages_lost, "messages lost between loader and pipeline"),
@@ -127,6 +133,21 @@ class Account:
         if not report.targets:
             found.append("no TLS library that can be probed was loaded; `oisp-sensor doctor COMMAND` says more")
         return found
+
+    def _deaths(self) -> list[str]:
+        """Workers that ended before they were told to, and what went with them."""
+        workers, ring = self.stages.get("workers", {}), self.stages["ring"]
+        deaths = workers.get("deaths", 0)
+        if not deaths:
+            return []
+        skipped = ring.get("records_skipped", 0)
+        text = (
+            f"the worker died {'once' if deaths == 1 else f'{deaths:,} times'}: "
+            f"{skipped:,} record{_s(skipped)} skipped ({human(ring.get('bytes_skipped', 0))}), "
+            f"{workers['exchanges_unfinished']:,} exchanges unfinished, "
+            f"{ring.get('connections_joined', 0):,} connections joined midway"
+        )
+        return [text]
 
 
 def _s(count: int) -> str:

@@ -8,15 +8,27 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from oisp_core.errors import ConfigError
 from oisp_sensor.cli.command import read_hash_key, size, usage_error
-from oisp_sensor.export.jsonl import open_exporter
+from oisp_sensor.export.jsonl import ROTATE_LEAST, open_exporter
 
 if TYPE_CHECKING:
     from oisp_sensor.enrich.enricher import ArgumentPolicy
     from oisp_sensor.export.exporter import Exporter
+    from oisp_sensor.supervisor import Output
     from oisp_sensor.view.live import LiveView
 
-__all__ = ["Outputs", "add_output_options", "argument_policy", "make_engine", "open_outputs"]
+__all__ = [
+    "EVENTS",
+    "Outputs",
+    "add_output_options",
+    "argument_policy",
+    "make_engine",
+    "open_for_worker",
+    "open_outputs",
+]
+
+EVENTS = "oisp-events.jsonl"
 
 
 def add_output_options(parser: argparse.ArgumentParser, default: str) -> None:
@@ -40,8 +52,7 @@ class Outputs:
 def open_outputs(args: argparse.Namespace, what: str, *, default: str | None = None, moving: bool = True) -> Outputs:
     """`default`: the file where none is named. Without: NDJSON on a piped standard output, else a view."""
     path = args.out or default
-    if args.rotate is not None and path in (None, "-"):
-        raise usage_error("--rotate needs --out FILE", "standard output cannot be rotated")
+    check_rotation(args, path)
     exporters = [open_exporter(path, rotate_bytes=args.rotate)] if path else []
     if default is not None or path == "-":
         return Outputs(list(exporters), None)
@@ -50,6 +61,37 @@ def open_outputs(args: argparse.Namespace, what: str, *, default: str | None = N
     from oisp_sensor.view.live import LiveView
 
     return Outputs(list(exporters), LiveView(what, moving=moving))
+
+
+def open_for_worker(args: argparse.Namespace) -> tuple[list[Output], bool]:
+    """The same for `record`, whose worker writes and opens nothing: what it is given, and whether it draws a view."""
+    from oisp_sensor.export.files import OutputFile, owner_of_files
+    from oisp_sensor.supervisor import Output
+
+    path = args.out or (EVENTS if args.rest else None)
+    check_rotation(args, path)
+    outputs: list[Output] = []
+    if path not in (None, "-"):
+        file = OutputFile(path, owner_of_files())
+        try:
+            outputs.append(Output(path, file, file.open(), args.rotate or 0))
+        except ConfigError:
+            file.close()
+            raise
+    if args.rest or path == "-":
+        return outputs or [Output("-")], False
+    if not sys.stdout.isatty():
+        return outputs or [Output("-")], False
+    return outputs, True
+
+
+def check_rotation(args: argparse.Namespace, path: str | None) -> None:
+    if args.rotate is None:
+        return
+    if path in (None, "-"):
+        raise usage_error("--rotate needs --out FILE", "standard output cannot be rotated")
+    if args.rotate < ROTATE_LEAST:
+        raise ConfigError(key="--rotate", expected=f"at least {ROTATE_LEAST} bytes", got=args.rotate)
 
 
 def make_engine(args: argparse.Namespace, clock_base_ns: int) -> Any:

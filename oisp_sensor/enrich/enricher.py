@@ -4,24 +4,28 @@
 One entry per process life, made at first sight (when capture tells of a fork, an exec or a running process), so that a
 process that is gone when its first bytes arrive is still named. A child that has not called exec yet is what its parent
 was. Used by one thread.
+
+Who reads /proc is the caller's choice: this process, or another one that may and tells what it read.
 """
 
 from __future__ import annotations
 
 import shlex
-import time
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple
 
 import msgspec
 
 from oisp_sensor import version
 from oisp_sensor.enrich.app import app_facts
+from oisp_sensor.enrich.host import boot_ns as machine_boot_ns
 from oisp_sensor.enrich.host import container_of, host_facts
 from oisp_sensor.enrich.mask import Hasher, mask, shorten
-from oisp_sensor.enrich.procfs import TICK_NS, ProcessFacts, read_process
+from oisp_sensor.enrich.procfs import TICK_NS, ProcessFacts, RawProcess, parse, read_process
 from oisp_sensor.enrich.users import group_name, user_name
 
 __all__ = ["ArgumentPolicy", "Enricher", "Members", "with_policy"]
@@ -65,8 +69,13 @@ class _Life:
     told: bool = False  # by the kernel, at exec
 
 
+Reader = Callable[[int, int | None], ProcessFacts | None]
+Named = Callable[[int], str]
+
+
 class Enricher:
-    """`boot_ns`: Unix nanoseconds when the machine started; `host`, `proc` and `boot_ns` are for tests."""
+    """`boot_ns`: Unix nanoseconds when the machine started. `reader` answers the facts of a process (pid, start) where
+    they were not told, `names` the names of a user and of a group."""
 
     def __init__(
         self,
@@ -75,11 +84,14 @@ class Enricher:
         host: dict[str, Any] | None = None,
         proc: str = "/proc",
         boot_ns: int | None = None,
+        reader: Reader | None = None,
+        names: tuple[Named, Named] = (user_name, group_name),
     ) -> None:
         self._policy = policy
         self._host = host_facts() if host is None else host
-        self._proc = proc
-        self._boot_ns = _boot_ns() if boot_ns is None else boot_ns
+        self._reader = partial(read_process, proc=proc) if reader is None else reader
+        self._names = names
+        self._boot_ns = machine_boot_ns() if boot_ns is None else boot_ns
         self._lives: OrderedDict[tuple[int, int], _Life] = OrderedDict()
         self._latest: dict[int, tuple[int, int]] = {}
         self.read = 0
@@ -99,8 +111,19 @@ class Enricher:
             self._source["sensor_host"] = self._activity_source["sensor_host"] = self._host["hostname"]
         self._activity = b"," + _members({"source": self._activity_source})
 
-    def see(self, event: str, pid: int, start_ns: int, ppid: int = 0, uid: int | None = None) -> None:
-        """What capture tells of a process: `seen`, `fork`, `exec` or `exit`."""
+    def see(
+        self,
+        event: str,
+        pid: int,
+        start_ns: int,
+        ppid: int = 0,
+        uid: int | None = None,
+        *,
+        told: bool = False,
+        raw: RawProcess | None = None,
+    ) -> None:
+        """What capture tells of a process: `seen`, `fork`, `exec` or `exit`. `told`: it was read already, and `raw` is
+        what was there (None: it had gone)."""
         if event == "exit":
             return  # its last bytes may still be on their way
         if event == "fork":
@@ -109,7 +132,16 @@ class Enricher:
                 facts = replace(parent.facts, pid=pid, start_ns=start_ns, ppid=ppid)
                 self._remember(_Life(facts, inherited=True))
                 return
-        self._learn(pid, start_ns, ppid, uid)
+        if told:
+            self._store(pid, start_ns, ppid, uid, None if raw is None else parse(raw))
+        else:
+            self._learn(pid, start_ns, ppid, uid)
+
+    def ancestor(self, raw: RawProcess) -> None:
+        """A process that is none of the scope's, but of whom one descends."""
+        facts = parse(raw)
+        if facts is not None and _key(facts.pid, facts.start_ns) not in self._lives:
+            self._remember(_Life(facts, inherited=False))
 
     def members(self, pid: int, start_ns: int, uid: int | None = None, gid: int | None = None) -> Members:
         """Of the process behind a connection. `uid` and `gid` are the kernel's word, for one that was never read."""
@@ -134,7 +166,7 @@ class Enricher:
         before = self._lives.get(key)
         if before is not None and not before.inherited and before.facts.exe == told.exe:
             return
-        own = read_process(told.pid, told.start_ns, self._proc)
+        own = self._reader(told.pid, told.start_ns)
         if own is not None and own.exe == told.exe:
             self.read += 1
             self._remember(_Life(own, inherited=False))
@@ -148,7 +180,9 @@ class Enricher:
         return self.members(pid, start_ns, uid, gid).bare + self._activity
 
     def _learn(self, pid: int, start_ns: int, ppid: int, uid: int | None) -> _Life:
-        facts = read_process(pid, start_ns, self._proc)
+        return self._store(pid, start_ns, ppid, uid, self._reader(pid, start_ns))
+
+    def _store(self, pid: int, start_ns: int, ppid: int, uid: int | None, facts: ProcessFacts | None) -> _Life:
         known = self._lives.get(_key(pid, start_ns))
         if facts is None and known is not None and known.told:
             return known
@@ -162,7 +196,7 @@ class Enricher:
     def _read_late(self, life: _Life) -> _Life:
         """A child without exec: its own entry in /proc if it is still there, else what it had from its parent."""
         life.inherited = False
-        own = read_process(life.facts.pid, life.facts.start_ns, self._proc)
+        own = self._reader(life.facts.pid, life.facts.start_ns)
         if own is not None:
             self.read += 1
             own.ppid = life.facts.ppid  # its parent may have gone since
@@ -190,7 +224,7 @@ class Enricher:
         child = facts
         while len(found) < _ANCESTORS and child.ppid:
             life = self._current(child.ppid)
-            parent = life.facts if life is not None else read_process(child.ppid, None, self._proc)
+            parent = life.facts if life is not None else self._reader(child.ppid, None)
             if parent is None or parent.ticks > child.ticks:
                 break
             found.append(parent)
@@ -209,7 +243,7 @@ class Enricher:
         process = process_member(facts, ancestors, policy, self._boot_ns)
         if container:
             process["container_id"] = container["id"]
-        context = {"host": host, "actor": actor_member(facts), "process": process}
+        context = {"host": host, "actor": actor_member(facts, self._names), "process": process}
         app = app_facts(facts.exe, facts.arguments or [])
         if app is not None:
             context["app"] = app
@@ -262,17 +296,18 @@ def _named(facts: ProcessFacts) -> dict[str, Any]:
     return member
 
 
-def actor_member(facts: ProcessFacts) -> dict[str, Any]:
+def actor_member(facts: ProcessFacts, names: tuple[Named, Named] = (user_name, group_name)) -> dict[str, Any]:
     if facts.uid is None:
         return {}
     member: dict[str, Any] = {"uid": facts.uid}
     if facts.gid is not None:
         member["gid"] = facts.gid
-    name = user_name(facts.uid)
+    user, group = names
+    name = user(facts.uid)
     if name:
         member["user"] = name
     if facts.groups:
-        member["groups"] = [group_name(gid) for gid in facts.groups]
+        member["groups"] = [group(gid) for gid in facts.groups]
     if facts.session is not None:
         member["session_id"] = str(facts.session)
     if facts.terminal:
@@ -302,8 +337,3 @@ def with_policy(members: bytes, policy: ArgumentPolicy) -> bytes:
 
 def _key(pid: int, start_ns: int) -> tuple[int, int]:
     return pid, start_ns // TICK_NS
-
-
-def _boot_ns() -> int:
-    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
-    return time.time_ns() - time.clock_gettime_ns(clock)

@@ -8,12 +8,13 @@ import os
 import platform
 import re
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
-__all__ = ["container_of", "host_facts", "read_bounded"]
+__all__ = ["boot_ns", "container_of", "host_facts", "read_bounded"]
 
 _ARCH = {
     "x86_64": "x86_64",
@@ -65,6 +66,12 @@ def host_facts(root: Path = Path("/")) -> dict[str, Any]:
     if cloud:
         facts["cloud"] = cloud
     return facts
+
+
+def boot_ns() -> int:
+    """Unix nanoseconds when the machine started."""
+    clock = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
+    return time.time_ns() - time.clock_gettime_ns(clock)
 
 
 def _system() -> str:

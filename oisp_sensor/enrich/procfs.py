@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Bounded reads of /proc/PID: raw facts of one process life.
+"""/proc/PID in two steps: bounded raw reads, which need power, and their parsing, which does not.
 
 A pid and its start time name a process for ever. The folder is opened once and everything is read through it, and the
 start time is compared before and after, so that a pid that was given to another process is never described. What stands
@@ -11,13 +11,16 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field
 
-__all__ = ["CMDLINE_BYTES", "CUT", "TICK_NS", "ProcessFacts", "read_process"]
+import msgspec
+
+__all__ = ["CMDLINE_BYTES", "CUT", "TICK_NS", "ProcessFacts", "RawProcess", "parse", "read_process", "read_raw"]
 
 CMDLINE_BYTES = 16384
 PATH_BYTES = 4096
 _ARGUMENTS = 512
 _GROUPS = 64
 _STAT_BYTES = 4096
+_STATUS_BYTES = 8192
 TICK_NS = 10**9 // os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 10_000_000
 CUT = "\N{HORIZONTAL ELLIPSIS}"  # stands where a text was too long to be read whole
 _PTS = range(136, 144)  # major numbers of pseudo terminals
@@ -50,22 +53,73 @@ class ProcessFacts:
         return self.start_ns // TICK_NS
 
 
+class RawProcess(msgspec.Struct, tag="facts", frozen=True):
+    """What was read, as it stood there. `start_ns` is of the process that was read."""
+
+    pid: int
+    start_ns: int
+    found: bool = True  # False: the process has gone, or the pid is another's by now
+    stat: bytes = b""
+    status: bytes = b""
+    cmdline: bytes = b""
+    cgroup: bytes = b""
+    sessionid: bytes = b""
+    exe: bytes = b""
+    cwd: bytes = b""
+
+
 def read_process(pid: int, start_ns: int | None = None, proc: str = "/proc") -> ProcessFacts | None:
     """The facts of `pid`, or None: it has gone, or (with `start_ns`) that pid is another process by now."""
+    raw = read_raw(pid, start_ns, proc)
+    return None if raw is None else parse(raw)
+
+
+def read_raw(pid: int, start_ns: int | None = None, proc: str = "/proc") -> RawProcess | None:
+    """At most some 41 KiB of one process, its start time compared before and after."""
     try:
         folder = os.open(f"{proc}/{pid}", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     except OSError:
         return None
     try:
-        before = _read_stat(folder, pid)
-        if before is None or (start_ns is not None and before.ticks != start_ns // TICK_NS):
+        stat = _read(folder, "stat", _STAT_BYTES)
+        ticks = start_ticks(stat)
+        if ticks is None or (start_ns is not None and ticks != start_ns // TICK_NS):
             return None
-        _fill(folder, before)
-        after = _read_stat(folder, pid)
+        raw = _read_rest(folder, pid, ticks * TICK_NS, stat)
+        after = start_ticks(_read(folder, "stat", _STAT_BYTES))
         # It may end while it is read: what was read then is true, but not complete.
-        return before if after is None or after.ticks == before.ticks else None
+        return raw if after is None or after == ticks else None
     finally:
         os.close(folder)
+
+
+def _read_rest(folder: int, pid: int, start_ns: int, stat: bytes) -> RawProcess:
+    return RawProcess(
+        pid,
+        start_ns,
+        stat=stat,
+        status=_read(folder, "status", _STATUS_BYTES),
+        cmdline=_read(folder, "cmdline", CMDLINE_BYTES),
+        cgroup=_read(folder, "cgroup", PATH_BYTES),
+        sessionid=_read(folder, "sessionid", 32),
+        exe=_link(folder, "exe"),
+        cwd=_link(folder, "cwd"),
+    )
+
+
+def start_ticks(stat: bytes) -> int | None:
+    """Field 22 of /proc/PID/stat."""
+    return _number(stat, 19)
+
+
+def parent_of(stat: bytes) -> int | None:
+    return _number(stat, 1)
+
+
+def _number(stat: bytes, field: int) -> int | None:
+    """A field behind the name, which may hold blanks and parentheses: so from the last one on."""
+    words = stat[stat.rfind(b")") + 2 :].split(None, field + 1)
+    return int(words[field]) if b")" in stat and len(words) > field and words[field].isdigit() else None
 
 
 def _read(folder: int, name: str, limit: int) -> bytes:
@@ -88,20 +142,35 @@ def _read(folder: int, name: str, limit: int) -> bytes:
     return data
 
 
-def _link(folder: int, name: str) -> str:
+def _link(folder: int, name: str) -> bytes:
     try:
-        return _text(os.fsencode(os.readlink(name, dir_fd=folder))[:PATH_BYTES])
+        return os.fsencode(os.readlink(name, dir_fd=folder))[:PATH_BYTES]
     except OSError:
-        return ""
+        return b""
 
 
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "replace")
 
 
-def _read_stat(folder: int, pid: int) -> ProcessFacts | None:
+def parse(raw: RawProcess) -> ProcessFacts | None:
+    """None where it does not read as a process."""
+    facts = _parse_stat(raw.stat, raw.pid)
+    if facts is None:
+        return None
+    facts.exe = _text(raw.exe)
+    facts.cwd = _text(raw.cwd)
+    facts.arguments = _arguments(raw.cmdline)
+    facts.cgroup = _cgroup(raw.cgroup)
+    session = raw.sessionid.strip()
+    if session.isdigit() and int(session) != _NO_SESSION:
+        facts.session = int(session)
+    _parse_status(raw.status, facts)
+    return facts
+
+
+def _parse_stat(line: bytes, pid: int) -> ProcessFacts | None:
     """pid (comm) state ppid pgrp session tty_nr ...: comm may hold blanks and parentheses, so from the last one on."""
-    line = _read(folder, "stat", _STAT_BYTES)
     start, end = line.find(b"("), line.rfind(b")")
     fields = line[end + 2 :].split()
     if start < 0 or end < start or len(fields) < 20:
@@ -120,15 +189,8 @@ def _read_stat(folder: int, pid: int) -> ProcessFacts | None:
     return facts
 
 
-def _fill(folder: int, facts: ProcessFacts) -> None:
-    facts.exe = _link(folder, "exe")
-    facts.cwd = _link(folder, "cwd")
-    facts.arguments = _arguments(_read(folder, "cmdline", CMDLINE_BYTES))
-    facts.cgroup = _cgroup(_read(folder, "cgroup", PATH_BYTES))
-    session = _read(folder, "sessionid", 32).strip()
-    if session.isdigit() and int(session) != _NO_SESSION:
-        facts.session = int(session)
-    for line in _read(folder, "status", 8192).split(b"\n"):
+def _parse_status(status: bytes, facts: ProcessFacts) -> None:
+    for line in status.split(b"\n"):
         key, _, value = line.partition(b":")
         numbers = [int(word) for word in value.split() if word.isdigit()]
         if key == b"Uid" and len(numbers) == 4:

@@ -28,6 +28,10 @@ class Exporter(Protocol):
     name: str
     written: Written
 
+    @property
+    def committed(self) -> int:
+        """Bytes up to where what it wrote is whole lines; 0 where it does not append to a file."""
+
     def write(self, lines: bytes) -> None:
         """Takes whole lines, each with its line end. What cannot be delivered is counted in `written`."""
 

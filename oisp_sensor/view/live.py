@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from typing import Any
 
 import msgspec
@@ -27,10 +28,9 @@ class LiveView:
         self._what = what
         self._decoder = msgspec.json.Decoder(dict[str, Any])
         self.summary = Summary()
-        self._live = Live(
-            get_renderable=self._bottom, console=self._console, refresh_per_second=REFRESH, transient=True
-        )
+        self._live = Live(get_renderable=self._bottom, console=self._console, auto_refresh=False, transient=True)
         self._moving = moving
+        self._refreshed = 0.0
 
     def start(self) -> None:
         if self._moving:
@@ -45,6 +45,13 @@ class LiveView:
             event = self._decoder.decode(line)
             self.summary.add(event)
             self._printer.event(event)
+
+    def tick(self) -> None:
+        """To be called often: draws the bottom line some times a second. No thread is needed for it."""
+        now = time.monotonic()
+        if self._moving and now - self._refreshed >= 1 / REFRESH:
+            self._refreshed = now
+            self._live.refresh()
 
     def sums(self) -> None:
         self._printer.summary(self.summary)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -71,6 +72,17 @@ class Bench:
             assert process.poll() is None, process.communicate()[1]
             assert time.monotonic() < deadline, "no probe in time"
             time.sleep(0.02)
+        return process
+
+    def start_watching(self, *words: str, **options: Any) -> subprocess.Popen[str]:
+        """The same, and waits until capture stands."""
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            path = self.folder / "notify"
+            path.unlink(missing_ok=True)
+            manager.bind(str(path))
+            manager.settimeout(30)
+            process = self.start(*words, **{**options, "more": {**options.get("more", {}), "NOTIFY_SOCKET": str(path)}})
+            assert manager.recv(100) == b"READY=1"
         return process
 
     def record(self, command: list[str], *options: str, **more: str) -> subprocess.CompletedProcess[str]:

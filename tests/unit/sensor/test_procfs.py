@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -44,14 +45,15 @@ def test_a_pid_that_changes_hands_while_it_is_read_is_not_named(
     from oisp_sensor.enrich import procfs
 
     folder = make(tmp_path)
-    filled = procfs._fill
+    rest = procfs._read_rest
 
-    def fill_and_replace(fd: int, facts: procfs.ProcessFacts) -> None:
-        filled(fd, facts)
+    def read_and_replace(fd: int, *words: Any) -> procfs.RawProcess:
+        raw = rest(fd, *words)
         stat = folder / "stat"
         stat.write_bytes(stat.read_bytes().replace(str(START).encode(), str(START + 9).encode()))
+        return raw
 
-    monkeypatch.setattr(procfs, "_fill", fill_and_replace)
+    monkeypatch.setattr(procfs, "_read_rest", read_and_replace)
     assert read(tmp_path) is None
 
 
@@ -61,13 +63,14 @@ def test_a_process_that_ends_while_it_is_read_keeps_what_was_read(
     from oisp_sensor.enrich import procfs
 
     folder = make(tmp_path)
-    filled = procfs._fill
+    rest = procfs._read_rest
 
-    def fill_and_die(fd: int, facts: procfs.ProcessFacts) -> None:
-        filled(fd, facts)
+    def read_and_die(fd: int, *words: Any) -> procfs.RawProcess:
+        raw = rest(fd, *words)
         (folder / "stat").unlink()
+        return raw
 
-    monkeypatch.setattr(procfs, "_fill", fill_and_die)
+    monkeypatch.setattr(procfs, "_read_rest", read_and_die)
     assert read(tmp_path).exe == "/usr/bin/agent"
 
 
