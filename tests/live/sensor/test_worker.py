@@ -38,7 +38,7 @@ print(done)
 
 def start(bench: Bench, words: list[str], *options: str, **settings: Any) -> subprocess.Popen[str]:
     """`record` by these words for the sensor, until its events file is there."""
-    report = ["--report", str(bench.folder / "report.json"), "--out", str(bench.events_file)]
+    report = ["--report", str(bench.folder / "report.json"), "--out", str(bench.events_file), "--activity", "none"]
     return subprocess.Popen(
         [*words, "record", *bench.library, *report, *options],
         cwd=bench.folder,
