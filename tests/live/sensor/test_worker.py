@@ -298,20 +298,8 @@ def test_what_cannot_be_rotated_goes_on_growing(bench: Bench) -> None:
     folder.mkdir()
     out_file = folder / "events.jsonl"
     script = f'sleep 1; mv {out_file} {folder}/taken.jsonl; "$@"'
-    words = [
-        *SENSOR,
-        "record",
-        *bench.library,
-        "--rotate",
-        "4K",
-        "--out",
-        str(out_file),
-        "--",
-        "sh",
-        "-c",
-        script,
-        "sh",
-    ]
+    options = ["--activity", "none", "--rotate", "4K", "--out", str(out_file)]
+    words = [*SENSOR, "record", *bench.library, *options, "--", "sh", "-c", script, "sh"]
     done = subprocess.run(
         [*words, *many(bench, 6)],
         cwd=bench.folder,
