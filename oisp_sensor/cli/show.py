@@ -15,7 +15,7 @@ from oisp_core.errors import ConfigError, printable
 from oisp_sensor.cli._documents import Document, documents
 from oisp_sensor.cli.command import error_line
 from oisp_sensor.view.filters import Filter, moment
-from oisp_sensor.view.lines import SHOWN
+from oisp_sensor.view.pieces import SHOWN
 from oisp_sensor.view.printer import Printer, console_on
 from oisp_sensor.view.summary import Summary
 

@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from oisp_core.errors import ConfigError
-from oisp_sensor.view.lines import at, model_of, provider_of
+from oisp_sensor.view.lines import model_of, provider_of
+from oisp_sensor.view.pieces import at
 
 __all__ = ["Filter", "moment"]
 

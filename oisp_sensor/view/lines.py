@@ -6,63 +6,14 @@ No text of an event reaches a terminal as it is: what a terminal could act upon 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
-from oisp_core.errors import printable
+from oisp_sensor.view.activity import DESCRIBE_ACTIVITY
+from oisp_sensor.view.pieces import SHOWN, Describe, Line, Piece, at, duration, joined, number, plural, text
 
-__all__ = ["Line", "Piece", "at", "describe", "model_of", "provider_of", "who"]
-
-SHOWN = 160  # characters of a text, unless all of it is asked for
-ROLES = ("time", "who", "request", "response", "tool", "error", "warning", "text", "dim", "plain")
-
-
-class Piece(NamedTuple):
-    role: str
-    text: str
-
-
-Line = list[Piece]
-Describe = Callable[[dict[str, Any], int | None], list[Line]]
-
-
-def at(event: Any, *path: str) -> Any:
-    """The value at a path of members, or None."""
-    for name in path:
-        if not isinstance(event, dict):
-            return None
-        event = event.get(name)
-    return event
-
-
-def text(value: Any, limit: int | None = 60) -> str:
-    """A string that may stand on a terminal; empty where there is none."""
-    if not isinstance(value, str):
-        return ""
-    shown = value if limit is None or len(value) <= limit else value[: limit - 1] + "\N{HORIZONTAL ELLIPSIS}"
-    return printable(shown)
-
-
-def number(value: Any) -> str:
-    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else ""
-
-
-def duration(ms: Any) -> str:
-    if not isinstance(ms, (int, float)) or isinstance(ms, bool) or ms < 0:
-        return ""
-    return f"{ms / 1000:.1f} s" if ms >= 10_000 else f"{ms:,.0f} ms"
-
-
-def plural(count: Any, word: str) -> str:
-    if not isinstance(count, int) or isinstance(count, bool) or count < 1:
-        return ""
-    return f"{count:,} {word}{'' if count == 1 else 's'}"
-
-
-def joined(parts: Iterable[str], separator: str = ", ") -> str:
-    return separator.join(part for part in parts if part)
+__all__ = ["describe", "model_of", "provider_of", "who"]
 
 
 def provider_of(event: dict[str, Any]) -> str:
@@ -222,11 +173,8 @@ def _chunk(event: dict[str, Any], limit: int | None) -> list[Line]:
 
 def _other(event: dict[str, Any], limit: int | None) -> list[Line]:
     data = event.get("data")
-    named = ("exe", "path", "old_path", "query_name", "exit_code", "child_pid", "query", "input_count", "total_tokens")
+    named = ("query", "input_count", "total_tokens")
     facts = [f"{name}={text(str(at(data, name)), limit)}" for name in named if at(data, name) is not None]
-    dest = at(data, "dest")
-    if isinstance(dest, dict):
-        facts.append(f"dest={text(str(dest.get('domain') or dest.get('ip')))}:{dest.get('port')}")
     return [[Piece("plain", f"{text(event.get('event_type'))} "), Piece("text", joined(facts, " "))]]
 
 
@@ -236,6 +184,7 @@ _DESCRIBE: dict[str, Describe] = {
     "agent.tool_call": _tool_call,
     "agent.tool_result": _tool_result,
     "ai.streaming_chunk": _chunk,
+    **DESCRIBE_ACTIVITY,
 }
 
 

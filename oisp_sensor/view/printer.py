@@ -8,7 +8,8 @@ from typing import Any
 from rich.console import Console
 from rich.text import Text
 
-from oisp_sensor.view.lines import SHOWN, Line, describe
+from oisp_sensor.view.lines import describe
+from oisp_sensor.view.pieces import SHOWN, Line
 from oisp_sensor.view.summary import Summary
 
 __all__ = ["Printer", "console_on"]

@@ -11,7 +11,8 @@ from typing import Any
 from rich.table import Table
 
 from oisp_core.errors import printable
-from oisp_sensor.view.lines import at, duration, model_of, provider_of
+from oisp_sensor.view.lines import model_of, provider_of
+from oisp_sensor.view.pieces import at, duration
 
 __all__ = ["Summary"]
 

@@ -66,6 +66,28 @@ def test_a_response_says_what_it_cost() -> None:
     assert "913 ms, first token 386 ms, 412 in + 29 out tokens (256 cached), tool_calls" in lines[0]
 
 
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("process-exec", "exec /usr/bin/python3.11 review_agent.py --repo /srv/shop"),
+        ("process-exit", "exit 0"),
+        ("process-fork", "fork "),
+        ("network-connect", "connect api.openai.com (203.0.113.18):443"),
+        ("network-accept", "accept "),
+        ("network-flow", "closed api.openai.com (203.0.113.18):443  48,211 bytes out, 21,973 in, 98.6 s"),
+        ("network-dns", "lookup api.openai.com A"),
+        ("file-open", "open /"),
+        ("file-read", "read /"),
+        ("file-write", "write /srv/shop/REVIEW.md  1,182 bytes, created, truncated"),
+        ("file-delete", "delete /"),
+        ("file-rename", "rename /"),
+    ],
+)
+def test_what_a_process_did(name: str, line: str) -> None:
+    (first, *_) = shown(example(name))
+    assert first[42:].startswith(line), first
+
+
 def test_an_error_is_shown() -> None:
     assert "error 429 rate_limit_exceeded" in shown(example("ai-response-error"))[1]
 
