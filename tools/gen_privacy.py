@@ -62,6 +62,7 @@ longer than 128 characters becomes its length and hash (it may be a prompt); `--
 | credentials on a command line (`--api-key X`, `TOKEN=X`, `https://user:X@host`) | masked | masked | masked |
 | paths of `process.*` and `file.*` events, `process.cwd` | kept: they are activity | kept | kept |
 | file names inside messages to and from a model | content: with the message | with the message | kept |
+| names asked of name servers and domains of connections (`network.*`) | kept: they are activity | kept | kept |
 | contents of files | never read | never read | never read |
 | environment of processes | not collected | not collected | not collected |
 
