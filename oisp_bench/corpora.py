@@ -154,19 +154,24 @@ def lay(name: str, seed: int, connections: list[list[Exchange]], *, shuffled: bo
         way, data = queues[index][places[index]]
         places[index] += 1
         segments.append((first + index, way, START_NS + number * STEP_NS, data))
-    truth = {first + i: [e.truth for e in exchanges if e.truth is not None] for i, exchanges in enumerate(connections)}
+    truth = {
+        first + i: [t for e in exchanges for t in [*e.truths, *([e.truth] if e.truth is not None else [])]]
+        for i, exchanges in enumerate(connections)
+    }
     return Corpus(
         name,
         segments,
         {first + i: context_of(first + i) for i in range(len(connections))},
         truth,
-        sum(map(len, connections)),
+        sum(len(e.truths) or 1 for exchanges in connections for e in exchanges),
         sum(e.deltas for exchanges in connections for e in exchanges),
     )
 
 
 def _pieces(exchanges: list[Exchange]) -> list[tuple[int, bytes]]:
-    return [piece for e in exchanges for piece in [*((0, p) for p in e.request), *((1, p) for p in e.response)]]
+    return [
+        piece for e in exchanges for piece in e.woven or [*((0, p) for p in e.request), *((1, p) for p in e.response)]
+    ]
 
 
 # --- the kinds of corpus ---
@@ -297,11 +302,22 @@ def mix(seed: int, connections: int) -> list[list[Exchange]]:
     return made
 
 
+def http2(
+    seed: int, connections: int, batches: int, streams: int, deltas: int, request: int = 2000
+) -> list[list[Exchange]]:
+    """Connections of HTTP/2 on which `streams` OpenAI streams run at once."""
+    from oisp_bench.http2 import connection
+
+    rng = random.Random(seed)
+    return [[connection(rng, key_of(rng, "openai"), batches, streams, deltas, request)] for _ in range(connections)]
+
+
 KINDS: dict[str, Callable[..., list[list[Exchange]]]] = {
     "request_response": request_response,
     "streamed": streamed,
     "noise": noise,
     "mix": mix,
+    "http2": http2,
 }
 
 

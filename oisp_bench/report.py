@@ -100,6 +100,7 @@ def print_scaling(console: Console, s: Scaling) -> None:
         console.print(f"two engines on threads: not measured, this process has {s.cpus} CPU")
     else:
         console.print(f"two engines on two threads: {s.threads:.2f} times the speed of one ({s.cpus} CPUs)")
+    console.print(f"a segment of a dismissed connection: {s.dismissed:.0f} ns")
     console.print(f"64 active connections among {s.idle_connections:,}: {s.idle:.2f} times the cost of 64 alone")
     for name, size in s.memory.items():
         console.print(f"memory of a connection, {name}: {size:,} bytes")

@@ -19,6 +19,7 @@ from typing import Any
 import msgspec
 
 from oisp_bench import corpora
+from oisp_bench.check import WrongAnswer
 from oisp_bench.corpora import Corpus
 from oisp_bench.engines.ours import Packed
 from oisp_core import Engine
@@ -35,6 +36,7 @@ class Scaling(msgspec.Struct, frozen=True, kw_only=True):
 
     threads: float | None
     cpus: int
+    dismissed: float  # nanoseconds of a segment on a connection that is dismissed
     idle: float
     idle_connections: int
     memory: dict[str, int]
@@ -47,12 +49,15 @@ def measure_scaling(*, idle: int = 1_000_000, rounds: int = 7, say: Callable[[st
     threads, cpus = two_threads(rounds)
     say(f"64 connections among {idle}")
     ratio = among_idle(idle, rounds)
+    say("a dismissed connection")
+    dismissed = dismissed_segment(rounds)
     say("memory by state")
     memory = memory_by_state()
     say("growth")
     return Scaling(
         threads=threads,
         cpus=cpus,
+        dismissed=dismissed,
         idle=ratio,
         idle_connections=idle,
         memory=memory,
@@ -113,6 +118,26 @@ def among_idle(count: int, rounds: int) -> float:
         if number:
             ratios.append(times[1] / times[0])
     return statistics.median(ratios)
+
+
+def dismissed_segment(rounds: int, count: int = 100_000) -> float:
+    """1 KB each, on 100 connections that speak no protocol that is known."""
+    engine = Engine(id_seed=1)
+    data = bytes(range(128, 256)) * 8
+    records = [corpora.data_record(1 + i % 100, 0, corpora.START_NS, i // 100 * len(data), data) for i in range(count)]
+    first, rest = b"".join(records[:10_000]), [b"".join(records[i : i + 256]) for i in range(10_000, count, 256)]
+    engine.feed_packed(first)
+    before = engine.stats()
+    spent = []
+    for _ in range(rounds):
+        begun = time.thread_time_ns()
+        for buffer in rest:
+            engine.feed_packed(buffer)
+        spent.append(time.thread_time_ns() - begun)
+    after = engine.stats()
+    if after["dismissed_bytes"] - before["dismissed_bytes"] != rounds * (count - 10_000) * len(data):
+        raise WrongAnswer("the connections were not dismissed")
+    return statistics.median(spent) / (count - 10_000)
 
 
 def silent(engine: Engine, count: int, first: int) -> None:

@@ -27,6 +27,8 @@ class Exchange:
     response: list[bytes]
     truth: dict[str, Any] | None  # None: not AI
     deltas: int = 0
+    woven: list[tuple[int, bytes]] | None = None  # of HTTP/2: a whole connection, (direction, segment) in order
+    truths: list[dict[str, Any]] = field(default_factory=list)  # of the exchanges in `woven`, as they were asked
 
 
 @dataclass(slots=True)

@@ -672,7 +672,8 @@ cdef size_t read_responses(engine_core* e, oisp_conn* c, oisp_side* side, uint64
             if not pair(e, c, ts, forced):
                 return size
         tokens.count = 0
-        status = http1_feed(&side.http, data, size, &tokens, &used)
+        end = oisp_http1_chunk_rest(&side.http, size)  # after a chunk that was cut, read_chunks goes on
+        status = http1_feed(&side.http, data, end, &tokens, &used)
         if not take_responses(e, c, side, &tokens, ts):
             if c.flow != NULL:  # another protocol from here on
                 follow(e, c, side_index(c, side), ts, data + used, size - used)
@@ -684,6 +685,8 @@ cdef size_t read_responses(engine_core* e, oisp_conn* c, oisp_side* side, uint64
             if c.flow != NULL:
                 follow(e, c, side_index(c, side), ts, data, size)
             return 0
+        if status == OISP_MORE and size:
+            continue
         if status != OISP_OK:
             break
         if size == 0 and tokens.count == 0:

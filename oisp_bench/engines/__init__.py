@@ -52,7 +52,7 @@ REGISTRY = {
     "packed": RunnerFactory("ours", (), _packed, "the engine, packed records (what the sensor feeds it)"),
     "calls": RunnerFactory("ours", (), _calls, "the engine, one Python call a segment", origin=False),
     "peer": RunnerFactory(
-        "peer", ("httptools", "ahocorasick_rs"), _peer, "httptools, bytes.split, ahocorasick_rs, msgspec"
+        "peer", ("httptools", "ahocorasick_rs", "hpack"), _peer, "httptools, bytes.split, ahocorasick_rs, msgspec"
     ),
     "sha256": RunnerFactory("peer", (), _sha256, "hashlib.sha256 of the texts alone: makes no events", events=False),
 }

@@ -9,11 +9,13 @@ against the engine's field by field before anything is timed.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable
 from typing import Any, Literal
 
 import ahocorasick_rs
 import httptools
+from hpack import Decoder
 
 from oisp_bench.corpora import BATCH, Corpus
 from oisp_bench.engines.base import Sink
@@ -21,6 +23,7 @@ from oisp_bench.engines.dialects import ROUTES, Maker, Reader, Route, host_patte
 
 __all__ = ["Pipeline"]
 
+frame_of = struct.Struct(">BHBBI").unpack_from
 POLITE = frozenset((b"host", b"authorization", b"x-api-key", b"x-goog-api-key", b"content-type"))
 
 
@@ -128,6 +131,89 @@ class Conn:
         self.read: Callable[[bytes], None] = answering.parser.feed_data
 
 
+class Stream2:
+    """One stream of HTTP/2."""
+
+    __slots__ = ("reader", "turn")
+
+    def __init__(self, turn: Turn) -> None:
+        self.turn = turn
+        self.reader: Reader | None = None
+
+
+class Conn2:
+    """A connection of HTTP/2: a loop over frames, and the hpack library for heads."""
+
+    __slots__ = ("answering", "asking", "maker", "now", "pipeline", "read", "rests", "streams", "write")
+
+    def __init__(self, pipeline: Pipeline, context: bytes) -> None:
+        self.pipeline = pipeline
+        self.maker = Maker(pipeline.out, pipeline.ids, context, pipeline.conversations, chunks=pipeline.chunks)
+        self.now = 0
+        self.asking, self.answering = Decoder(), Decoder()
+        self.rests = [b"", b""]
+        self.streams: dict[int, Stream2] = {}
+        self.write, self.read = self.first, self.answers
+
+    def first(self, data: bytes) -> None:
+        self.write = self.asks
+        self.asks(data[24:])  # behind the preface
+
+    def asks(self, data: bytes) -> None:
+        if self.rests[0]:
+            data = self.rests[0] + data
+        at, have = 0, len(data)
+        while have - at >= 9:
+            high, low, kind, flags, number = frame_of(data, at)
+            end = at + 9 + (high << 8 | low)
+            if end > have:
+                break
+            if kind == 0:
+                self.streams[number].turn.body.append(data[at + 9 : end])
+            elif kind == 1:
+                turn = Turn(self.now)
+                for name, value in self.asking.decode(data[at + 9 : end], raw=True):
+                    turn.head[name] = value
+                turn.url = turn.head[b":path"]
+                turn.route = self.pipeline.route(turn.head[b":authority"], turn.url)
+                self.streams[number] = Stream2(turn)
+            if flags & 1 and kind < 2:
+                self.asked(self.streams[number])
+            at = end
+        self.rests[0] = data[at:]
+
+    def asked(self, stream: Stream2) -> None:
+        turn = stream.turn
+        turn.asked_last = self.now
+        if turn.route is not None:
+            body = turn.body[0] if len(turn.body) == 1 else b"".join(turn.body)
+            stream.reader = turn.route.ask(self.maker, turn, body)
+
+    def answers(self, data: bytes) -> None:
+        if self.rests[1]:
+            data = self.rests[1] + data
+        at, have = 0, len(data)
+        while have - at >= 9:
+            high, low, kind, flags, number = frame_of(data, at)
+            end = at + 9 + (high << 8 | low)
+            if end > have:
+                break
+            if kind < 2:
+                reader = self.streams[number].reader
+                if kind == 1:
+                    head = dict(self.answering.decode(data[at + 9 : end], raw=True))
+                    if reader is not None:
+                        reader.begin(self.now, int(head[b":status"]), head.get(b"content-type", b""))
+                elif reader is not None:
+                    reader.feed(data[at + 9 : end], self.now)
+                if flags & 1:
+                    del self.streams[number]
+                    if reader is not None:
+                        reader.end(self.now)
+            at = end
+        self.rests[1] = data[at:]
+
+
 class Pipeline:
     """One run over a corpus, one tuple a segment."""
 
@@ -166,13 +252,14 @@ class Pipeline:
 
     def run(self, sink: Sink) -> None:
         out = self.out
-        conns: dict[int, Conn] = {}
+        conns: dict[int, Conn | Conn2] = {}
         contexts = self.contexts
         for batch in self.batches:
             for conn, way, ts, data, _ in batch:
                 c = conns.get(conn)
                 if c is None:
-                    c = conns[conn] = Conn(self, contexts[conn])
+                    made = Conn2 if data.startswith(b"PRI * HTTP/2") else Conn
+                    c = conns[conn] = made(self, contexts[conn])
                 c.now = ts
                 if way == "<":
                     c.read(data)
