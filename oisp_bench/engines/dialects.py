@@ -197,6 +197,24 @@ def auth_of(value: bytes | None) -> Raw:
     return raw({"type": "api_key", "key_prefix": key[:8].decode(), "key_hash": f"sha256:{digest}"})
 
 
+SDKS = {
+    "OpenAI/Python": "openai-python",
+    "Anthropic/Python": "anthropic-python",
+    "google-genai-sdk": "google-genai",
+    "Boto3": "boto3",
+    "ollama-python": "ollama-python",
+}
+
+
+@cache
+def client_of(agent: bytes) -> dict[str, Any]:
+    """The SDK and its version, out of a user agent."""
+    found = re.match(r"(OpenAI/Python|Anthropic/Python|[\w-]+)[ /]([\w.]+)", agent.decode())
+    if found is None or found[1] not in SDKS:
+        return {}
+    return {"client": {"sdk": SDKS[found[1]], "sdk_version": found[2]}}
+
+
 _prompts: dict[bytes, str] = {}
 
 
@@ -278,8 +296,8 @@ class Route:
     """One endpoint of one provider: constants of its events, and how its bodies are read."""
 
     __slots__ = (
-        "asked", "confidence", "confidence_answer", "dialect", "ext", "ext_names", "parse", "provider", "provider_json",
-        "read",
+        "agents", "asked", "confidence", "confidence_answer", "dialect", "ext_names", "exts", "parse", "provider",
+        "provider_json", "read",
     )  # fmt: skip
 
     def __init__(
@@ -301,7 +319,15 @@ class Route:
         self.confidence_answer = raw({**confidence, "missing": missing}) if missing else self.confidence
         names = {"provider": provider, "dialect": dialect, "kind": "chat"}
         self.ext_names = names
-        self.ext = raw({"oisp": {**names, "method": "POST"}})
+        self.agents: dict[bytes, dict[str, Any]] = {}
+        self.exts: dict[bytes, Raw] = {}
+
+    def asked_by(self, agent: bytes) -> dict[str, Any]:
+        """What `ext.oisp` of a request says; the same for all requests of a program."""
+        found = self.agents.get(agent)
+        if found is None:
+            found = self.agents[agent] = {**self.ext_names, "method": "POST", **client_of(agent)}
+        return found
 
     def ask(self, maker: Maker, turn: Any, body: bytes) -> Reader:
         """The event of a request, and who reads its answer."""
@@ -322,9 +348,12 @@ class Route:
             (texts + 3) // 4 + 4 * (len(messages) + own),
             parameters,
         )
-        ext: Any = self.ext
+        agent = turn.head.get(b"user-agent", b"")
+        ext: Any
         if own:  # the prompt has a place of its own in this dialect
-            ext = {"oisp": {**self.ext_names, "method": "POST", "system_prompt": system}}
+            ext = {"oisp": {**self.asked_by(agent), "system_prompt": system}}
+        else:
+            ext = self.exts.get(agent) or self.exts.setdefault(agent, raw({"oisp": self.asked_by(agent)}))
         maker.write("ai.request", event_id, turn.asked_at, data, ext, self.confidence)
         return self.read(Asked(self, maker, event_id, conversation, turn.asked_last))
 

@@ -24,7 +24,7 @@ from oisp_bench.engines.dialects import ROUTES, Maker, Reader, Route, host_patte
 __all__ = ["Pipeline"]
 
 frame_of = struct.Struct(">BHBBI").unpack_from
-POLITE = frozenset((b"host", b"authorization", b"x-api-key", b"x-goog-api-key", b"content-type"))
+POLITE = frozenset((b"host", b"authorization", b"x-api-key", b"x-goog-api-key", b"content-type", b"user-agent"))
 
 
 class Turn:

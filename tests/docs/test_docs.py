@@ -211,6 +211,15 @@ def bootstrap_words() -> set[str]:
     return set(re.findall(r"^  (\w+)", run(ROOT / "oisp", "help").stdout, re.MULTILINE))
 
 
+@cache
+def bench_verbs() -> set[str]:
+    return set(re.findall(r"^    (\w+)  ", run(sys.executable, "-m", "oisp_bench", "--help").stdout, re.MULTILINE))
+
+
+def bench_flags(verb: str) -> set[str]:
+    return flags(sys.executable, "-m", "oisp_bench", verb)
+
+
 @pytest.mark.parametrize("words", list(console_lines()))
 def test_console_commands_are_known(words: list[str]) -> None:
     words = [word for word in words if word != "sudo"]
@@ -220,6 +229,11 @@ def test_console_commands_are_known(words: list[str]) -> None:
         assert words[1] in COMMANDS
         own = words[2 : words.index("--")] if "--" in words else words[2:]
         assert {word for word in own if word.startswith("-")} <= sensor_flags(words[1])
+    elif words[0] == "oisp-bench":
+        assert words[1] in bench_verbs()
+        assert {word for word in words[2:] if word.startswith("-")} <= bench_flags(words[1])
+    elif words[:2] == ["pip", "install"]:
+        assert "oisp" in words[2]
     elif words[0] == "make":
         assert f"\n{words[1]}:" in (ROOT / "Makefile").read_text()
     else:
