@@ -60,7 +60,8 @@ static inline int oisp_is_target(uint8_t c) { return c > 0x20 && c != 0x7F; }
 static inline size_t oisp_value_run(const uint8_t *data, size_t size) {
   size_t i = 0;
 #if defined(__x86_64__)
-  const __m128i low = _mm_set1_epi8(0x1F), tab = _mm_set1_epi8('\t'), del = _mm_set1_epi8(0x7F), cr = _mm_set1_epi8('\r');
+  const __m128i low = _mm_set1_epi8(0x1F), tab = _mm_set1_epi8('\t'), del = _mm_set1_epi8(0x7F),
+                cr = _mm_set1_epi8('\r');
   for (; i + 32 <= size; i += 32) { /* two at a time: most values end in the first pair, which spares a wrong guess */
     __m128i v = _mm_loadu_si128((const __m128i *)(data + i)), w = _mm_loadu_si128((const __m128i *)(data + i + 16));
     uint32_t end = (uint32_t)_mm_movemask_epi8(_mm_cmpeq_epi8(v, cr));
