@@ -916,6 +916,9 @@ cdef oisp_status http1_feed(oisp_http1* p, const uint8_t* data, size_t size, ois
     used[0] = 0
     if p.failed:
         return <oisp_status>p.failed
+    if p.state == STATE_CHUNK_SIZE and p.line == 0:  # a stream that gives its chunks as they come
+        whole_chunks(p, data, size, &pos, out)
+        answer = STEP_WAIT if pos == size else STEP_ON
     while answer == STEP_ON:
         if out.capacity - out.count < ROOM:
             answer = STEP_STOP

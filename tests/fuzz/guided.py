@@ -25,7 +25,8 @@ BUILD = ROOT / "build" / "fuzz"
 FUZZER = BUILD / "libfuzzer.so"
 CLANGS = ["clang", *(f"clang-{version}" for version in range(22, 13, -1))]
 KEPT_MAX = 120
-"""Inputs of one target that `keep` leaves in the tree."""
+KEPT_BYTES = 600
+"""Inputs of one target that `keep` leaves in the tree, and how long they may be."""
 
 
 class NotHere(Exception):
@@ -115,7 +116,7 @@ def write_corpus(name: str, folder: Path) -> None:
 
 
 def keep(tools: Toolchain, name: str) -> int:
-    """Puts into the tree the smallest inputs that reach what the target's corpus reaches, as far as there is room."""
+    """Puts into the tree inputs that reach what the target's corpus reaches, as far as there is room."""
     work, least = BUILD / "corpus" / name, BUILD / "least" / name
     shutil.rmtree(least, ignore_errors=True)
     least.mkdir(parents=True)
@@ -131,8 +132,9 @@ def keep(tools: Toolchain, name: str) -> int:
         str(work),
     ]
     subprocess.run(command, cwd=BUILD, env=tools.env(), check=True, capture_output=True)
-    found = sorted((path.read_bytes() for path in least.iterdir()), key=lambda data: (len(data), data))
-    lines = [base64.b64encode(data).decode() for data in found[:KEPT_MAX]]
+    found = sorted(data for data in (path.read_bytes() for path in least.iterdir()) if len(data) <= KEPT_BYTES)
+    step = max(1, -(-len(found) // KEPT_MAX))  # some of every kind: sorted, like lies beside like
+    lines = [base64.b64encode(data).decode() for data in found[::step]]
     (CORPUS / f"{name}.txt").write_text("".join(f"{line}\n" for line in lines))
     return len(lines)
 
