@@ -12,6 +12,7 @@ import pytest
 
 TESTS = """
 import pytest
+from tests.conftest import unavailable
 
 @pytest.mark.live
 def test_of_capture():
@@ -21,6 +22,10 @@ def test_of_something_else():
     pytest.skip("not here")
 
 @pytest.mark.live
+def test_that_asks_for_a_rare_tool():
+    unavailable("no such compiler", required=False)
+
+@pytest.mark.live
 @pytest.mark.xfail(reason="known")
 def test_that_is_known_to_fail():
     raise ValueError
@@ -28,7 +33,7 @@ def test_that_is_known_to_fail():
 
 
 @pytest.mark.parametrize(
-    ("required", "counts"), [("1", "1 failed, 1 skipped, 1 xfailed"), ("", "2 skipped, 1 xfailed")]
+    ("required", "counts"), [("1", "1 failed, 2 skipped, 1 xfailed"), ("", "3 skipped, 1 xfailed")]
 )
 def test_a_test_of_capture_that_cannot_run_fails(tmp_path: Path, repo_root: Path, required: str, counts: str) -> None:
     (tmp_path / "test_it.py").write_text(TESTS)

@@ -16,6 +16,7 @@ import pytest
 
 from oisp_sensor.capture import Capture, CaptureError, Scope, SpawnError, messages
 from oisp_sensor.capture.ringbuf import RingBuffer
+from tests.conftest import unavailable
 from tests.live.capture import targets
 from tests.live.capture.harness import open_descriptors, python, watch
 from tests.live.capture.records import streams, summary
@@ -250,7 +251,7 @@ def test_a_process_number_that_comes_again_is_not_in_scope(private_libssl, certi
     """A child of the command has ended; a stranger is given its number, and maps the file that is probed."""
     last = Path("/proc/sys/kernel/ns_last_pid")
     if not last.exists():
-        pytest.skip("this kernel does not let a process number be chosen (CONFIG_CHECKPOINT_RESTORE)")
+        unavailable("this kernel lets no process number be chosen (CONFIG_CHECKPOINT_RESTORE)", required=False)
     script = targets.program(
         """
         import subprocess
