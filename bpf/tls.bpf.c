@@ -56,6 +56,14 @@ struct {
   MAP_TYPE(value, struct thread);
 } goroutines SEC(".maps");
 
+/* Sockets of the scope that were looked at, by address of the kernel's struct. */
+struct {
+  MAP_NUMBER(type, BPF_MAP_TYPE_LRU_HASH);
+  MAP_NUMBER(max_entries, 16384);
+  MAP_TYPE(key, u64);
+  MAP_TYPE(value, u32);
+} sockets SEC(".maps");
+
 struct {
   MAP_NUMBER(type, BPF_MAP_TYPE_ARRAY);
   MAP_NUMBER(max_entries, VERDICT_SLOTS);
@@ -431,18 +439,11 @@ INLINE void announce(struct conn *c, u64 ssl, u64 pid_tgid) {
   }
 }
 
-INLINE void put_call(struct thread *thread, struct call *call, u64 pid_tgid, u64 n) {
+INLINE void put_bytes(struct thread *thread, struct call *call, struct conn *c, u64 pid_tgid, u64 n) {
   struct transfer *t = &thread->transfer;
-  u64 start = process_start((struct task_struct *)bpf_get_current_task());
   int reads = direction_of(call->function) == OISP_READ;
-  struct conn *c = conn_of(call->ssl, pid_tgid, start, OISP_RECORD_MIDWAY);
   struct walk w = {.transfer = t};
   u64 part, records;
-  if (!c) {
-    count_loss(OISP_LOST_STATE, (n + OISP_RECORD_CHUNK - 1) / OISP_RECORD_CHUNK, reads, n);
-    return;
-  }
-  announce(c, call->ssl, pid_tgid);
   part = call->function == FN_SENDFILE ? n : copied(c, reads, n);
   records = (part + OISP_RECORD_CHUNK - 1) / OISP_RECORD_CHUNK;
   t->head.head.kind = OISP_RECORD_DATA;
@@ -475,6 +476,18 @@ INLINE void put_call(struct thread *thread, struct call *call, u64 pid_tgid, u64
     lose(&w, OISP_LOST_FAULT, records, n);
   else if (part)
     put_chunks(&w);
+}
+
+INLINE void put_call(struct thread *thread, struct call *call, u64 pid_tgid, u64 n) {
+  u64 start = process_start((struct task_struct *)bpf_get_current_task());
+  int reads = direction_of(call->function) == OISP_READ;
+  struct conn *c = conn_of(call->ssl, pid_tgid, start, OISP_RECORD_MIDWAY);
+  if (!c) {
+    count_loss(OISP_LOST_STATE, (n + OISP_RECORD_CHUNK - 1) / OISP_RECORD_CHUNK, reads, n);
+    return;
+  }
+  announce(c, call->ssl, pid_tgid);
+  put_bytes(thread, call, c, pid_tgid, n);
   if (!reads && !(c->state & CONN_ADDRESS))
     expect_send(thread, call->ssl, n);
 }
@@ -823,6 +836,203 @@ INLINE void bind_go(u64 pid_tgid, int direction, s64 size, struct sock *sk) {
 #endif
 }
 
+/* ---- plaintext HTTP ---- */
+
+#define MSG_PEEK 2
+#define TCP_CLOSE 7
+#if defined(OISP_X86_64)
+enum {
+  NR_read = 0,
+  NR_write = 1,
+  NR_readv = 19,
+  NR_writev = 20,
+  NR_sendto = 44,
+  NR_recvfrom = 45,
+  NR_sendmsg = 46,
+  NR_recvmsg = 47
+};
+#else
+enum {
+  NR_read = 63,
+  NR_write = 64,
+  NR_readv = 65,
+  NR_writev = 66,
+  NR_sendto = 206,
+  NR_recvfrom = 207,
+  NR_sendmsg = 211,
+  NR_recvmsg = 212
+};
+#endif
+
+#ifdef OISP_MODERN
+struct piece {
+  u64 base;
+  u64 size;
+};
+
+struct plain_walk {
+  struct thread *thread;
+  struct conn *conn;
+};
+
+#define WORD(a, b, c, d) ((u32)(a) | (u32)(b) << 8 | (u32)(c) << 16 | (u32)(d) << 24)
+
+/* A request or a response of HTTP/1, or the preface of HTTP/2, from its first byte. */
+INLINE int looks_like_http(const u8 *b) {
+  u32 word = *(const u32 *)b, next = *(const u32 *)(b + 4);
+  u8 fifth = b[4], sixth = b[5];
+  if (word == WORD('G', 'E', 'T', ' ') || word == WORD('P', 'U', 'T', ' '))
+    return fifth == '/' || fifth == 'h';
+  if (word == WORD('P', 'O', 'S', 'T') || word == WORD('H', 'E', 'A', 'D'))
+    return fifth == ' ' && (sixth == '/' || sixth == 'h');
+  if (word == WORD('H', 'T', 'T', 'P'))
+    return next == WORD('/', '1', '.', '1') || next == WORD('/', '1', '.', '0');
+  if (word == WORD('P', 'R', 'I', ' '))
+    return next == WORD('*', ' ', 'H', 'T');
+  if (word == WORD('D', 'E', 'L', 'E'))
+    return next == WORD('T', 'E', ' ', '/');
+  if (word == WORD('P', 'A', 'T', 'C'))
+    return fifth == 'H' && sixth == ' ';
+  return word == WORD('O', 'P', 'T', 'I') && next == WORD('O', 'N', 'S', ' ');
+}
+
+/* What is counted down lies in the thread's map entry, for the same reason as a transfer does. */
+static long put_piece(u32 round, struct plain_walk *w) {
+  struct plain_call *p = &w->thread->plain;
+  struct piece piece = {.base = p->call.buffer, .size = p->left};
+  if (p->left == 0 || round >= p->count)
+    return 1;
+  if (p->pieces && bpf_probe_read_user(&piece, sizeof(piece), (const void *)(p->pieces + round * sizeof(piece))))
+    return 1;
+  if (piece.size > p->left)
+    piece.size = p->left;
+  if (piece.size == 0)
+    return 0;
+  p->call.buffer = piece.base;
+  p->left -= piece.size;
+  put_bytes(w->thread, &p->call, w->conn, p->pid_tgid, piece.size);
+  return 0;
+}
+
+/* Finds the buffers of the system call that the current thread is in. Answers 0 when it is none of those that pass
+ * buffers (splice, io_uring): then what moved is a hole. */
+INLINE int find_buffers(struct plain_call *p) {
+  struct pt_regs *regs = (struct pt_regs *)bpf_task_pt_regs(bpf_get_current_task_btf());
+  u64 number = 0, second = 0, third = 0;
+#if defined(OISP_X86_64)
+  bpf_probe_read_kernel(&number, sizeof(number), &regs->orig_ax);
+  bpf_probe_read_kernel(&second, sizeof(second), &regs->si);
+  bpf_probe_read_kernel(&third, sizeof(third), &regs->dx);
+#else
+  bpf_probe_read_kernel(&number, sizeof(number), &regs->regs[8]);
+  bpf_probe_read_kernel(&second, sizeof(second), &regs->regs[1]);
+  bpf_probe_read_kernel(&third, sizeof(third), &regs->regs[2]);
+#endif
+  p->pieces = 0;
+  p->count = 1;
+  if (number == NR_read || number == NR_write || number == NR_sendto || number == NR_recvfrom) {
+    p->call.buffer = second;
+    return 1;
+  }
+  if (number == NR_readv || number == NR_writev) {
+    p->pieces = second;
+    p->count = third;
+    return 1;
+  }
+  if (number == NR_sendmsg || number == NR_recvmsg) { /* struct msghdr: the table and its size at 16 and 24 */
+    struct piece table = {};
+    if (bpf_probe_read_user(&table, sizeof(table), (const void *)(second + 16)))
+      return 0;
+    p->pieces = table.base;
+    p->count = table.size;
+    return 1;
+  }
+  return 0;
+}
+
+/* What the socket carries, found once: only what begins as HTTP does is ever copied. */
+NOINLINE u32 classify(struct plain_call *p, u64 sk, u64 n) {
+  u32 class = SOCKET_OTHER;
+  struct piece first = {};
+  u8 begin[8] = {};
+  first.base = p->call.buffer;
+  if (p->pieces)
+    bpf_probe_read_user(&first, sizeof(first), (const void *)p->pieces);
+  if (n >= sizeof(begin) && !bpf_probe_read_user(begin, sizeof(begin), (const void *)first.base) &&
+      looks_like_http(begin))
+    class = SOCKET_HTTP;
+  bpf_map_update_elem(&sockets, &sk, &class, 0);
+  return class;
+}
+
+INLINE struct conn *plain_conn(struct handle *key, struct sock *sk, u64 start) {
+  struct conn *c = add_conn(key, start, OISP_RECORD_PLAINTEXT);
+  if (c && socket_addresses(sk, c))
+    c->state |= CONN_ADDRESS;
+  return c;
+}
+
+INLINE void plain_bytes(u64 pid_tgid, u64 start, int direction, u64 n, struct sock *sk) {
+  struct handle key = {.ssl = (u64)sk};
+  struct thread *t = thread_of(pid_tgid);
+  struct plain_walk w = {.thread = t};
+  int buffers;
+  if (!t) {
+    count_loss(OISP_LOST_STATE, 1, direction, n);
+    return;
+  }
+  buffers = find_buffers(&t->plain);
+  w.conn = bpf_map_lookup_elem(&conns, &key);
+  if (!w.conn && classify(&t->plain, (u64)sk, buffers ? n : 0) != SOCKET_HTTP)
+    return;
+  if (!w.conn)
+    w.conn = plain_conn(&key, sk, start);
+  if (!w.conn) {
+    count_loss(OISP_LOST_STATE, 1, direction, n);
+    return;
+  }
+  t->plain.call.ssl = (u64)sk;
+  t->plain.call.function = direction == OISP_READ ? FN_RECV : FN_SEND;
+  t->plain.call.entered = bpf_ktime_get_ns();
+  t->plain.pid_tgid = pid_tgid;
+  t->plain.left = n;
+  announce(w.conn, (u64)sk, pid_tgid);
+  if (buffers)
+    bpf_loop(MAX_PIECES, put_piece, &w, 0);
+  n = t->plain.left;
+  if (!n)
+    return;
+  count_loss(OISP_LOST_FAULT, 1, direction, n); /* known to have moved, and in no buffer that can be read */
+  if (direction == OISP_READ) {
+    advance(&w.conn->offset[1], n);
+    __sync_fetch_and_add(&w.conn->lost[1], n);
+  } else {
+    advance(&w.conn->offset[0], n);
+    __sync_fetch_and_add(&w.conn->lost[0], n);
+  }
+}
+#endif
+
+INLINE void plain(struct raw_tracepoint *ctx, u64 pid_tgid, int direction, u64 n) {
+#ifdef OISP_MODERN
+  struct sock *sk = (struct sock *)ctx->args[0];
+  u64 start, address = (u64)sk;
+  u32 *class;
+  u16 protocol = 0;
+  if (!oisp_settings.plaintext)
+    return;
+  class = bpf_map_lookup_elem(&sockets, &address);
+  if (class && *class == SOCKET_OTHER)
+    return;
+  start = process_start((struct task_struct *)bpf_get_current_task());
+  if (!current_in_scope(pid_tgid >> 32, start))
+    return;
+  kernel_read(&protocol, &sk->sk_protocol);
+  if (protocol == IPPROTO_TCP)
+    plain_bytes(pid_tgid, start, direction, n, sk);
+#endif
+}
+
 /* A socket has sent: inside SSL_write, or after it when the ciphertext went through memory (then perhaps inside another
  * call, as Node runs callbacks inside SSL_read). The size must be that of the ciphertext: programs send
  * other things too. */
@@ -832,8 +1042,10 @@ SEC("raw_tp/sock_send_length") int on_send(struct raw_tracepoint *ctx) {
   s64 sent = (s32)ctx->args[1];
   u64 n, records, ssl;
   struct call *call;
-  if (sent > 0)
+  if (sent > 0) {
     bind_go(pid_tgid, OISP_WRITE, sent, (struct sock *)ctx->args[0]);
+    plain(ctx, pid_tgid, OISP_WRITE, sent);
+  }
   if (!t || sent <= 0)
     return 0;
   call = &t->calls[(t->depth - 1) & (CALL_DEPTH - 1)];
@@ -862,11 +1074,28 @@ SEC("raw_tp/sock_recv_length") int on_receive(struct raw_tracepoint *ctx) {
   struct call *call;
   if ((s32)ctx->args[1] >= RECORD_HEADER)
     bind_go(pid_tgid, OISP_READ, (s32)ctx->args[1], (struct sock *)ctx->args[0]);
+  if ((s32)ctx->args[1] > 0 && !((u32)ctx->args[2] & MSG_PEEK))
+    plain(ctx, pid_tgid, OISP_READ, (s32)ctx->args[1]);
   if (!t || !t->depth || (s32)ctx->args[1] != RECORD_HEADER)
     return 0;
   call = &t->calls[(t->depth - 1) & (CALL_DEPTH - 1)];
   if (direction_of(call->function) == OISP_READ)
     bind_socket(call->ssl, pid_tgid, (struct sock *)ctx->args[0]);
+  return 0;
+}
+
+/* A socket of plaintext HTTP has ended. */
+SEC("raw_tp/inet_sock_set_state") int on_state(struct raw_tracepoint *ctx) {
+  struct handle key = {.ssl = ctx->args[0]};
+  struct conn *c;
+  if ((u32)ctx->args[2] != TCP_CLOSE)
+    return 0;
+  bpf_map_delete_elem(&sockets, &key.ssl);
+  c = bpf_map_lookup_elem(&conns, &key);
+  if (!c)
+    return 0;
+  end_conn(c, 0); /* nobody's call: often the network's */
+  bpf_map_delete_elem(&conns, &key);
   return 0;
 }
 

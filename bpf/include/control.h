@@ -52,7 +52,7 @@ struct settings {
   u64 wake_bytes; /* wake the reader when this much waits: a quarter of the ring */
   u64 exe_inode;  /* SCOPE_EXE: the executable, as the kernel names it; its processes stand in the table */
   u32 exe_device;
-  u32 zero;
+  u32 plaintext; /* HTTP on plain sockets is captured too */
 };
 
 /* Value of the scope table. The loader knows a start only to the clock tick, the fork hook to the nanosecond: the
@@ -78,10 +78,15 @@ struct handle {
   u32 zero;
 };
 
+/* What a socket was found to carry, by the first bytes that were seen. */
+#define SOCKET_HTTP 1
+#define SOCKET_OTHER 2
+#define MAX_PIECES 16 /* buffers of one writev or sendmsg that are read; the rest is a hole of known length */
+
 /* The worker's verdicts: slot by connection, value id << 2 | level. A foreign id in the slot is no verdict: a collision
  * costs only what could have been spared. The worker has the table mapped and stores whole values. */
 #define VERDICT_SLOTS 65536
-#define VERDICT_HEAD 1    /* the first KiB of each call */
+#define VERDICT_HEAD 1 /* the first KiB of each call */
 #define VERDICT_NOTHING 2 /* no byte of it */
 #define VERDICT_HEAD_BYTES 1024
 #define VERDICT_LEVELS 3
@@ -94,8 +99,8 @@ struct spared {
 #define CONN_OPENED 1 /* OPEN was put into the ring */
 #define CONN_CLOSED 2 /* CLOSE was: only the handle is left */
 #define CONN_ADDRESS 4 /* the addresses are known */
-#define CONN_NAME 8    /* the server's name is: it stands in `names` */
-#define CONN_TOLD 16   /* ADDRESS was put into the ring, with what was known then */
+#define CONN_NAME 8 /* the server's name is: it stands in `names` */
+#define CONN_TOLD 16 /* ADDRESS was put into the ring, with what was known then */
 
 struct conn {
   u64 id;
@@ -153,6 +158,15 @@ struct transfer {
   u64 rest;
 };
 
+/* A system call on a plain socket: the buffers that the program gave, and how much of what moved is left to read. */
+struct plain_call {
+  struct call call;
+  u64 pid_tgid;
+  u64 pieces; /* where the table of buffers is; 0: one buffer, in `call` */
+  u64 count;
+  u64 left;
+};
+
 struct thread {
   u32 depth;
   u32 zero;
@@ -161,6 +175,7 @@ struct thread {
   struct transfer transfer;
   u64 pending; /* handle whose ciphertext this thread is about to send, when the library does not send by itself */
   u64 pending_size;
+  struct plain_call plain;
 };
 
 _Static_assert(sizeof(struct thread) <= 1024, "THREAD_SIZE of the loader");

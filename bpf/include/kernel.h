@@ -24,6 +24,7 @@ typedef long long s64;
 #define MAP_TYPE(name, type) typeof(type) *name
 #define BPF_MAP_TYPE_HASH 1
 #define BPF_MAP_TYPE_ARRAY 2
+#define BPF_MAP_TYPE_LRU_HASH 9
 #define BPF_MAP_TYPE_RINGBUF 27
 #define BPF_NOEXIST 1
 #define BPF_F_NO_PREALLOC 1

@@ -81,6 +81,7 @@ class Capture:
     with `eager` off only when a process of the scope maps them. With `per_process` off, files are probed for all that
     map them also in the scopes of a command and of processes: others then pay for traps, and no child is too fast.
     `activity`: kinds of what processes do (`process`, `network`, `dns`, `file`), into a ring of their own.
+    With `plaintext`, HTTP on TCP sockets without TLS is captured too (models that run on this machine).
     `variant` (modern, basic) and `multi` (off: one perf event per probe) take the choice from the kernel's abilities.
     `tell` takes what would else go into `channel`.
     """
@@ -93,6 +94,7 @@ class Capture:
         libraries: Sequence[str | os.PathLike[str]] | None = None,
         eager: bool = True,
         per_process: bool = True,
+        plaintext: bool = False,
         variant: str = "",
         multi: bool = True,
         activity: Sequence[str] = (),
@@ -116,6 +118,7 @@ class Capture:
         self._programs: Programs | None = None
         self._watch = MappingWatch()
         self._per_process = per_process
+        self._plaintext = plaintext
         self._targets: dict[tuple[int, int], Target | None] = {}
         self._known: dict[tuple[int, ...], Target | None] = {}  # by the identity that mapping events give
         self._forked: dict[int, list[Target]] = {}  # children that have had no exec, and what they inherited unprobed
@@ -137,7 +140,9 @@ class Capture:
 
     def start(self) -> None:
         """Loads the programs and attaches what is already there. Nothing is probed before this."""
-        self._programs = Programs(self.scope, self.ring_bytes, self._variant, multi=self._multi)
+        self._programs = Programs(
+            self.scope, self.ring_bytes, self._variant, multi=self._multi, plaintext=self._plaintext
+        )
         self._control = RingBuffer(self._programs.control_fd, CONTROL_BYTES)
         self._attacher = Attacher(self._programs.uprobes, multi=self._programs.multi, cookies=self._programs.cookies)
         self._per_process &= self._attacher.per_process and self.scope.kind in ("command", "pid")
@@ -147,6 +152,8 @@ class Capture:
             self._start_activity(self._programs)
         self._programs.follow_processes()
         self._addresses = self._programs.follow_sockets()
+        if self._plaintext and not (self._addresses and self._programs.variant == "modern"):
+            raise CaptureError("plaintext HTTP is captured on Linux 6.3 and later: this kernel lacks what it takes")
         for path in self._libraries:
             self._attach_library(path)
         if self.scope.kind == "exe" and self._eager:

@@ -24,9 +24,12 @@ CONTROL_BYTES = 256 << 10
 class Programs:
     """The loaded object: its maps, its uprobe programs by name, and how they are to be attached."""
 
-    def __init__(self, scope: Scope, ring_bytes: int, variant: str = "", *, multi: bool = True) -> None:
+    def __init__(
+        self, scope: Scope, ring_bytes: int, variant: str = "", *, multi: bool = True, plaintext: bool = False
+    ) -> None:
         self.multi = False
         self._allow_multi = multi
+        self._plaintext = plaintext
         self.variant = variant
         self._links: list[int] = []
         self._object = self._load(scope, ring_bytes, [variant] if variant else list(objects.VARIANTS))
@@ -63,7 +66,9 @@ class Programs:
         try:
             made.resize("ring", ring_bytes)
             made.resize("control", CONTROL_BYTES)
-            made.settings("oisp_settings", scope.settings(ring_bytes // 4).pack())
+            settings = scope.settings(ring_bytes // 4)
+            settings.plaintext = self._plaintext
+            made.settings("oisp_settings", settings.pack())
             if variant == "modern" and self._allow_multi and kernel.supports_uprobe_multi():
                 made.make_multi("probe_any")
                 self.multi = True
@@ -95,7 +100,8 @@ class Programs:
 
     def follow_sockets(self) -> bool:
         """False where the kernel does not have these tracepoints."""
-        for tracepoint, name in _SOCKET_TRACEPOINTS.items():
+        wanted = _SOCKET_TRACEPOINTS | ({"inet_sock_set_state": "on_state"} if self._plaintext else {})
+        for tracepoint, name in wanted.items():
             fd = self._object.program_fd(name)
             try:
                 self._links.append(kernel.open_raw_tracepoint(tracepoint, fd if fd is not None else -1))

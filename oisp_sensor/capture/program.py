@@ -96,6 +96,7 @@ class Settings:
     wake_bytes: int = 0
     exe_inode: int = 0
     exe_device: int = 0
+    plaintext: bool = False
 
     def pack(self) -> bytes:
         return struct.pack(
@@ -110,5 +111,5 @@ class Settings:
             self.wake_bytes,
             self.exe_inode,
             self.exe_device,
-            0,
+            self.plaintext,
         )
