@@ -105,6 +105,7 @@ class Recorder:
                 self._scope,
                 ring_bytes=ring_bytes,
                 libraries=args.library,
+                plaintext=args.plaintext,
                 activity=_activity_kinds(args),
                 tell=self._tell,
             ) as capture,

@@ -34,6 +34,7 @@ _PROCESS = struct.Struct("<IHHQQQIIIIII")
 _FORK, _EXEC, _EXIT = 1, 2, 3
 _EVENTS = {_FORK: "fork", _EXEC: "exec", _EXIT: "exit"}
 _MAX_LINKS = 256  # of single processes; beyond, a file is probed once for all that map it
+_MAX_FILES = 65536  # inodes that are remembered
 _KIND_PROCESS = 6
 _TABLED = ("command", "pid", "exe")  # scopes whose members stand in the kernel's table
 _BY_THREAD = 1  # status of an exec by a thread that was not the leader
@@ -400,6 +401,8 @@ class Capture:
             return None
         target = self._classify(fd, mapping.path)
         if mapping.identity:
+            if len(self._known) >= _MAX_FILES:
+                self._known.clear()  # they are looked up again
             self._known[mapping.identity] = target
         return target
 
@@ -407,6 +410,8 @@ class Capture:
         """The target that an opened file is, once per inode; takes the descriptor over."""
         info = os.fstat(fd)
         key = (info.st_dev, info.st_ino)
+        if len(self._targets) >= _MAX_FILES:
+            self._targets = {k: t for k, t in self._targets.items() if t is not None}
         if key not in self._targets and (self._only is None or key in self._only):
             target = self._targets[key] = examine(fd, path)
             if target is not None:

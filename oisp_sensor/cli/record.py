@@ -42,6 +42,9 @@ class Record:
             "--library", metavar="FILE", action="append", help="probe this file only (may be given several times)"
         )
         parser.add_argument(
+            "--plaintext", action="store_true", help="also HTTP without TLS, as models on this machine speak it"
+        )
+        parser.add_argument(
             "--ring-size", metavar="SIZE", type=size, help="of the buffer between kernel and sensor (16M)"
         )
         activity = parser.add_argument_group("what the processes do")
