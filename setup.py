@@ -49,6 +49,8 @@ EXTENSIONS: dict[str, list[str]] = {
     ],
     "oisp_core.encode._testing": ["oisp_core/encode/sha256.c", "oisp_core/encode/text.c"],
     "oisp_core.reader": [],
+    "oisp_core.form": [],
+    "oisp_core.resync": [],
     "oisp_core.facts": [],
     "oisp_core.links": [],
     "oisp_core.threads": ["oisp_core/thread.c"],

@@ -3,6 +3,7 @@
 from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from oisp_core.message cimport oisp_table, oisp_origin, oisp_shared, oisp_turn
 from oisp_core.reassemble.http1 cimport oisp_http1
+from oisp_core.resync cimport oisp_resync
 from oisp_core.session cimport oisp_session
 from oisp_core.streams cimport oisp_streams
 from oisp_core.types cimport oisp_buffer, oisp_field, oisp_record, oisp_slice, oisp_status, oisp_token, oisp_verdict
@@ -28,9 +29,11 @@ cdef extern from "oisp/engine.h" nogil:
     ctypedef struct oisp_side:
         oisp_http1 http
         oisp_buffer held
+        oisp_resync* lost
         uint64_t offset
         uint8_t state
         uint8_t role
+        uint8_t unconfirmed
     ctypedef struct oisp_piece:
         uint64_t ts
         uint64_t gap

@@ -13,11 +13,11 @@ Pairing (the rules that keep a pair from ever being wrong):
   * After lost requests an unknown number of answers belongs to them: answers that began before the next request that was
     seen are unpaired; that request's own answer is taken only on a connection that never sent one before it had the other.
 """
-from libc.stdint cimport UINT64_MAX, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport UINT64_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp, memcpy, memmove, memset
+from libc.string cimport memcmp, memcpy, memset
 
-from oisp_core.encode.writer cimport writer_free
+from oisp_core.encode.writer cimport writer_context, writer_free
 from oisp_core.message cimport (
     OISP_END_CUT, OISP_END_FLIGHT, OISP_TURN_CONNECT, OISP_TURN_H2C, OISP_TURN_HOLE, OISP_TURN_ORPHAN, OISP_TURN_REQUEST_DONE,
     OISP_TURN_RESPONSE_HEAD, OISP_TURN_UPGRADE, oisp_table_free, oisp_table_get, oisp_table_put, oisp_table_remove, oisp_turn,
@@ -27,13 +27,15 @@ from oisp_core.message cimport (
 )
 from oisp_core.reassemble.http1 cimport (
     http1_feed, http1_finish, http1_free, http1_gap, http1_idle, http1_init, http1_no_body, http1_probe, http1_reset,
-    http1_tunnel, oisp_http1_chunk, oisp_http1_chunk_rest,
+    http1_tunnel, oisp_http1_chunk,
 )
 from oisp_core.reassemble.http2 cimport http2_role
 from oisp_core.reassemble.sniff cimport (
     OISP_SNIFF_HTTP1_REQUEST, OISP_SNIFF_HTTP1_RESPONSE, OISP_SNIFF_HTTP2_FRAMES, OISP_SNIFF_HTTP2_PREFACE,
     OISP_SNIFF_HTTP2_SETTINGS, OISP_SNIFF_MORE, sniff,
 )
+from oisp_core.reasons cimport REASON_RESYNC_UNCONFIRMED
+from oisp_core.resync cimport oisp_resync, oisp_resync_mark, resync_free, resync_last, resync_new, resync_take
 from oisp_core.session cimport session_close, session_data, session_free, session_gap, session_open
 from oisp_core.streams cimport (
     streams_advance, streams_feed, streams_finish, streams_free, streams_gap, streams_join, streams_new, streams_upgrade,
@@ -43,7 +45,7 @@ from oisp_core.types cimport (
     OISP_RECORD_CONTEXT, OISP_RECORD_DATA, OISP_RECORD_LOST, OISP_RECORD_MIDWAY, OISP_RECORD_OPEN, OISP_RECORD_PLAINTEXT,
     OISP_RECORD_PROCESS, OISP_TOKEN_DATA, OISP_TOKEN_END, OISP_TOKEN_FIELD, OISP_TOKEN_GAP, OISP_TOKEN_HEAD_END,
     OISP_TOKEN_REQUEST, OISP_TOKEN_RESPONSE, OISP_TOKEN_UPGRADE, OISP_TOKEN_WARNING, OISP_WRITE, oisp_buffer,
-    oisp_buffer_append, oisp_buffer_free, oisp_field, oisp_head, oisp_record, oisp_record_address, oisp_record_conn, oisp_record_context,
+    oisp_buffer_append, oisp_buffer_free, oisp_confidence, oisp_field, oisp_head, oisp_record, oisp_record_address, oisp_record_conn, oisp_record_context,
     oisp_record_data, oisp_record_lost, oisp_status, oisp_token, oisp_tokens, OISP_VERDICT_AI, OISP_VERDICT_NONE, oisp_verdict,
 )
 
@@ -52,6 +54,9 @@ cdef extern from "oisp/contract.h" nogil:
         OISP_CONTENT_SOURCE_PLAINTEXT_CAPTURE
         OISP_CONTENT_SOURCE_TLS_BOUNDARY
         OISP_PROCESS_ATTRIBUTION_DIRECT
+
+cdef enum:
+    COUNTS_DISAGREE = 2  # of origin.no_offsets
 
 cdef uint64_t ANY = UINT64_MAX  # a hole of unknown size
 
@@ -149,8 +154,7 @@ cdef void set_roles(engine_core* e, oisp_conn* c, int requests) noexcept nogil:
 cdef void free_side(engine_core* e, oisp_side* side) noexcept nogil:
     if side.role:
         http1_free(&side.http)
-    e.shared.held -= side.held.size
-    oisp_buffer_free(&side.held)
+    drop_held(e, side)
 
 
 cdef void close_flow(engine_core* e, oisp_conn* c) noexcept nogil:
@@ -260,12 +264,16 @@ cdef void finish_turns(engine_core* e, oisp_conn* c, uint64_t ts, int ends) noex
         f.session = NULL
     if f.answer != NULL:
         end_answer(e, f, f.answer.response_last, ends)
+    if f.first != NULL and c.origin.no_offsets and not ends & OISP_END_FLIGHT:
+        c.origin.no_offsets = COUNTS_DISAGREE
     while f.first != NULL:
         drop_first(e, f, ts, ends)
 
 
 cdef oisp_turn* orphan(engine_core* e, oisp_conn* c) noexcept nogil:
     cdef oisp_turn* t = turn_new(&e.shared, &c.origin)
+    if c.origin.no_offsets:
+        c.origin.no_offsets = COUNTS_DISAGREE
     if t != NULL:
         t.flags |= OISP_TURN_ORPHAN
         t.verdict = c.flow.usual
@@ -418,6 +426,7 @@ cdef uint32_t begin_request(engine_core* e, oisp_conn* c, const oisp_tokens* tok
         t.flags |= OISP_TURN_H2C
     turn_request_head(&e.shared, t, &head, body_length(end), ts)
     warn(t, &tokens.at[at], n, False)
+    doubt(&f.side[c.requests], &t.asked)
     keep_usual(f, &t.verdict)
     return n
 
@@ -441,6 +450,13 @@ cdef void drop_answered(engine_core* e, oisp_flow* f, uint64_t ts) noexcept nogi
     else:
         drop_first(e, f, ts, OISP_END_CUT)
     f.ambiguous = 1
+
+
+cdef inline void doubt(oisp_side* side, oisp_confidence* c) noexcept nogil:
+    """The first message after a boundary that few others confirm says so."""
+    if side.unconfirmed:
+        side.unconfirmed = 0
+        c.reasons |= REASON_RESYNC_UNCONFIRMED
 
 
 cdef void warn(oisp_turn* t, const oisp_token* tokens, uint32_t count, bint response) noexcept nogil:
@@ -513,6 +529,7 @@ cdef uint32_t begin_response(engine_core* e, oisp_conn* c, oisp_side* side, cons
         f.resume = 0
     turn_response_head(&e.shared, t, &head, end.number if end.flags == OISP_BODY_LENGTH else UINT64_MAX, ts)
     warn(t, &tokens.at[at], n, True)
+    doubt(side, &t.answered)
     return n
 
 
@@ -568,6 +585,8 @@ cdef void lose_framing(engine_core* e, oisp_conn* c, int direction, uint64_t los
     http1_reset(&side.http)
     side.state = OISP_SIDE_RESYNC
     e.shared.count.resyncs += 1
+    if c.origin.no_offsets:
+        c.origin.no_offsets = COUNTS_DISAGREE
     if direction == c.requests:
         if f.receiving:
             turn_request_end(&e.shared, f.last, f.last.request_last, OISP_END_CUT)
@@ -609,6 +628,9 @@ cdef void read_requests(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t 
     cdef size_t used = 0
     tokens.at = e.tokens
     tokens.capacity = e.tokens_capacity
+    if breaks(c, side, ts, data, size):
+        lose(e, c, side, ts, data, size, True)
+        return
     while True:
         tokens.count = 0
         status = http1_feed(&side.http, data, size, &tokens, &used)
@@ -627,9 +649,7 @@ cdef void read_requests(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t 
             await_answer(e, c, side, ts, data, size)
             return
     if status != OISP_MORE:
-        e.shared.count.bad += 1
-        e.shared.count.resync_bytes += size
-        lose_framing(e, c, side_index(c, side), 0, ts)
+        lose(e, c, side, ts, data, size, False)
 
 
 cdef int side_index(oisp_conn* c, oisp_side* side) noexcept nogil:
@@ -657,9 +677,12 @@ cdef size_t read_responses(engine_core* e, oisp_conn* c, oisp_side* side, uint64
     cdef oisp_tokens tokens
     cdef oisp_status status = OISP_OK
     cdef oisp_flow* f = c.flow
-    cdef size_t used = 0, end
+    cdef size_t used = 0
     tokens.at = e.tokens
     tokens.capacity = e.tokens_capacity
+    if breaks(c, side, ts, data, size):
+        lose(e, c, side, ts, data, size, True)
+        return 0
     while True:
         used = read_chunks(e, c, side, ts, data, size)
         if used and used == size:
@@ -694,9 +717,7 @@ cdef size_t read_responses(engine_core* e, oisp_conn* c, oisp_side* side, uint64
                 unpair(e, f)
             return 0
     if status != OISP_MORE:
-        e.shared.count.bad += 1
-        e.shared.count.resync_bytes += size
-        lose_framing(e, c, side_index(c, side), 0, ts)
+        lose(e, c, side, ts, data, size, False)
     return 0
 
 
@@ -712,38 +733,42 @@ cdef void take_held(engine_core* e, oisp_conn* c, int forced) noexcept nogil:
     """Read the responses that waited, as far as they have a request now."""
     cdef oisp_side* side
     cdef oisp_piece piece
+    cdef oisp_buffer held
     cdef uint32_t at = 0
-    cdef size_t rest = 0
     if c.flow == NULL or c.requests == REQUESTS_UNKNOWN:
         return
     side = &c.flow.side[1 - c.requests]
     if side.held.size == 0 or side.state != OISP_SIDE_HTTP1:
         return
-    while c.flow != NULL and at < side.held.size and (side.state == OISP_SIDE_HTTP1 or is_other(side)):
-        memcpy(&piece, side.held.data + at, sizeof(piece))
-        at += sizeof(piece)
-        if is_other(side) and not piece.gap:
-            follow(e, c, 1 - c.requests, piece.ts, side.held.data + at, piece.size)
-            at += piece.size
-            continue
-        if piece.gap:
-            gap_in_side(e, c, side, 1 - c.requests, piece.gap, piece.ts)
-            continue
-        rest = read_responses(e, c, side, piece.ts, side.held.data + at, piece.size, forced)
-        at += piece.size
-        if c.flow != NULL and rest:
-            at -= <uint32_t> rest + <uint32_t> sizeof(piece)
-            piece.size = <uint32_t> rest
-            memcpy(side.held.data + at, &piece, sizeof(piece))
-            break
-    if c.flow == NULL:
+    memcpy(&piece, side.held.data, sizeof(piece))
+    if piece.gap == 0 and c.flow.answer == NULL and not pair(e, c, piece.ts, forced):
         return
-    e.shared.held -= at
-    memmove(side.held.data, side.held.data + at, side.held.size - at)
-    side.held.size -= at
-    if side.held.size == 0:
-        oisp_buffer_free(&side.held)
+    held = side.held
+    memset(&side.held, 0, sizeof(held))
+    e.shared.held -= held.size
+    while c.flow != NULL and at < held.size:
+        memcpy(&piece, held.data + at, sizeof(piece))
+        at += sizeof(piece)
+        take_waiting(e, c, side, &piece, held.data + at, forced)
+        at += piece.size
+    oisp_buffer_free(&held)
     resume_requests(e, c)
+
+
+cdef void take_waiting(engine_core* e, oisp_conn* c, oisp_side* side, const oisp_piece* piece, const uint8_t* data, int forced) noexcept nogil:
+    cdef size_t rest
+    if side.held.size:  # one before it still has to wait
+        keep_piece(e, side, piece.ts, data, piece.size, piece.gap)
+    elif piece.gap:
+        gap_in_side(e, c, side, 1 - c.requests, piece.gap, piece.ts)
+    elif side.state == OISP_SIDE_RESYNC:
+        resync(e, c, side, piece.ts, data, piece.size, True)
+    elif side.state != OISP_SIDE_HTTP1:
+        follow(e, c, 1 - c.requests, piece.ts, data, piece.size)
+    else:
+        rest = read_responses(e, c, side, piece.ts, data, piece.size, forced)
+        if rest and c.flow != NULL:
+            keep_piece(e, side, piece.ts, data + piece.size - rest, rest, 0)
 
 
 cdef void feed_responses(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
@@ -886,60 +911,110 @@ cdef bint enter_tunnel(engine_core* e, oisp_conn* c) noexcept nogil:
     return True
 
 
-cdef void resync(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
-    """A segment that begins with a whole valid head is a boundary at once. One that might become one waits."""
-    cdef oisp_status status
-    cdef const uint8_t* from_data = data
-    cdef size_t from_size = size
-    cdef bint waited = side.held.size > 0
-    if not waited and spoke_nothing(c.flow) and is_http2(sniff(data, size)) \
+cdef void resync(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size, bint begins) noexcept nogil:
+    """Looks for a boundary; begins: this is the beginning of a segment."""
+    cdef int64_t found
+    cdef uint64_t passed
+    cdef bint waited = side.lost != NULL and side.lost.bytes.size > 0
+    if begins and not waited and spoke_nothing(c.flow) and is_http2(sniff(data, size)) \
             and begin_http2(e, c, side_index(c, side), data, size, OISP_SNIFF_HTTP2_FRAMES):
         c.origin.midway = 1
         join_http2(e, c, side_index(c, side), size, False)
         feed_http2(e, c, side_index(c, side), ts, data, size)
         return
-    if waited:
-        if not oisp_buffer_append(&side.held, data, size):
+    if side.lost == NULL:
+        side.lost = resync_new()
+        if side.lost == NULL:
             return
-        e.shared.held += size
-        from_data, from_size = side.held.data, side.held.size
-    status = http1_probe(side.role, from_data, from_size)
-    if status == OISP_MORE and from_size < e.shared.limits.head_bytes:
-        if not waited and oisp_buffer_append(&side.held, data, size):
-            e.shared.held += size
-        return
-    if status != OISP_OK and waited:
-        e.shared.count.resync_bytes += from_size - size
-        drop_held(e, side)
-        resync(e, c, side, ts, data, size)
-        return
-    if status != OISP_OK:
-        e.shared.count.resync_bytes += size
-        c.skipped += <uint32_t> size
-        if c.skipped > RESYNC_MAX and c.flow.first == NULL and c.flow.answer == NULL:
-            dismiss(e, c, OISP_DISMISSED_PROTOCOL)
-        return
-    begin_again(e, c, side, ts, from_data, from_size)
+    e.shared.held -= side.lost.bytes.size
+    passed = side.lost.passed
+    found = resync_take(side.lost, side.role, &e.shared.limits, data, size, ts, begins)
+    e.shared.held += side.lost.bytes.size
+    passed = side.lost.passed - passed
+    e.shared.count.resync_bytes += passed
+    c.skipped += <uint32_t> passed
+    if found >= 0:
+        begin_again(e, c, side, <uint32_t> found)
+    elif c.skipped > RESYNC_MAX and c.flow.first == NULL and c.flow.answer == NULL:
+        dismiss(e, c, OISP_DISMISSED_PROTOCOL)
 
 
-cdef void begin_again(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
-    """A boundary was found at data[0]; it may lie in side.held."""
-    cdef oisp_buffer held = side.held
-    memset(&side.held, 0, sizeof(held))
-    e.shared.held -= held.size
+cdef void begin_again(engine_core* e, oisp_conn* c, oisp_side* side, uint32_t at) noexcept nogil:
+    """A message begins at `at` of the bytes that were kept: they are read, each piece with the time it came at."""
+    cdef oisp_resync* lost = side.lost
+    cdef const oisp_resync_mark* marks = <const oisp_resync_mark*> lost.marks.data
+    cdef uint32_t count = lost.marks.size // sizeof(oisp_resync_mark)
+    cdef uint32_t i, begin, end
+    side.lost = NULL
+    e.shared.held -= lost.bytes.size
+    e.shared.count.resync_bytes += at
     side.state = OISP_SIDE_HTTP1
-    side.http.offset = side.offset - size
-    if side.role == OISP_TOKEN_REQUEST:
+    side.http.offset = side.offset - (lost.bytes.size - at)
+    for i in range(count):
+        end = marks[i + 1].at if i + 1 < count else lost.bytes.size
+        begin = marks[i].at if marks[i].at > at else at
+        if begin < end and c.flow != NULL:
+            take_in_turn(e, c, side, marks[i].ts, lost.bytes.data + begin, end - begin)
+    resync_free(lost)
+
+
+cdef void take_in_turn(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
+    """Bytes that are in no other hand, by what their direction is now."""
+    cdef int direction = side_index(c, side)
+    if side.state == OISP_SIDE_RESYNC:
+        resync(e, c, side, ts, data, size, True)
+    elif side.state == OISP_SIDE_WAIT:
+        wait_bytes(e, c, side, ts, data, size)
+    elif side.state != OISP_SIDE_HTTP1:
+        follow(e, c, direction, ts, data, size)
+    elif side.role == OISP_TOKEN_REQUEST:
         read_requests(e, c, side, ts, data, size)
-        take_held(e, c, NOT_FORCED)
+        if c.flow != NULL and c.flow.side[1 - direction].held.size:
+            take_held(e, c, NOT_FORCED)
     else:
         feed_responses(e, c, side, ts, data, size)
-    oisp_buffer_free(&held)
+        resume_requests(e, c)
+
+
+cdef bint breaks(oisp_conn* c, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
+    """Without offsets nobody says that bytes are missing. But where a body goes on by count, a segment that begins with a
+    whole head, whose time has come, is no piece of it: a response when a later request was sent, a request when the one
+    before it is being answered."""
+    cdef oisp_flow* f = c.flow
+    cdef const oisp_turn* later
+    if not c.origin.no_offsets or size < 16 or http1_idle(&side.http):
+        return False
+    if side.role == OISP_TOKEN_RESPONSE:
+        if f.answer == NULL or not f.answer.flags & OISP_TURN_RESPONSE_HEAD or memcmp(data, b"HTTP/1.", 7) != 0:
+            return False
+        later = f.first if f.answered_dead else f.answer.next
+        return later != NULL and later.request_first <= ts and may_be_head(side, data, size)
+    if not f.receiving or not 65 <= data[0] <= 90 or f.side[1 - c.requests].held.size == 0:
+        return False
+    return may_be_head(side, data, size)
+
+
+cdef inline bint may_be_head(const oisp_side* side, const uint8_t* data, size_t size) noexcept nogil:
+    cdef oisp_status status = http1_probe(side.role, data, size)
+    return status == OISP_OK or status == OISP_MORE
+
+
+cdef void lose(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size, bint begins) noexcept nogil:
+    """Framing is lost where `data` begins, which may hold the next boundary."""
+    e.shared.count.bad += 1
+    lose_framing(e, c, side_index(c, side), 0, ts)
+    if size and c.flow != NULL:
+        resync(e, c, side, ts, data, size, begins)
 
 
 cdef void drop_held(engine_core* e, oisp_side* side) noexcept nogil:
     e.shared.held -= side.held.size
     oisp_buffer_free(&side.held)
+    if side.lost != NULL:
+        e.shared.held -= side.lost.bytes.size
+        e.shared.count.resync_bytes += side.lost.bytes.size
+        resync_free(side.lost)
+        side.lost = NULL
 
 
 cdef void first_bytes(engine_core* e, oisp_conn* c, int direction, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
@@ -1147,18 +1222,10 @@ cdef void take_bytes(engine_core* e, oisp_conn* c, int direction, uint64_t ts, c
         wait_bytes(e, c, side, ts, data, size)
     elif c.flow.streams != NULL:
         follow_http2(e, c, direction, ts, data, size)
-    elif side.state == OISP_SIDE_HTTP1:
-        if side.role == OISP_TOKEN_REQUEST:
-            read_requests(e, c, side, ts, data, size)
-            if c.flow != NULL and c.flow.side[1 - direction].held.size:
-                take_held(e, c, NOT_FORCED)
-        else:
-            feed_responses(e, c, side, ts, data, size)
-            resume_requests(e, c)
     elif side.state == OISP_SIDE_NEW:
         first_bytes(e, c, direction, ts, data, size)
-    elif side.state == OISP_SIDE_RESYNC:
-        resync(e, c, side, ts, data, size)
+    elif side.state == OISP_SIDE_HTTP1 or side.state == OISP_SIDE_RESYNC:
+        take_in_turn(e, c, side, ts, data, size)
 
 
 cdef void take_piece(engine_core* e, oisp_conn* c, int direction, uint64_t ts, const uint8_t* data, size_t size,
@@ -1208,6 +1275,9 @@ cdef void flush_sides(engine_core* e, oisp_conn* c, uint64_t ts) noexcept nogil:
         return
     side = &c.flow.side[c.requests]
     tokens.count = 0
+    last_resort(e, c, side)
+    if c.flow == NULL:
+        return
     if side.state == OISP_SIDE_HTTP1 and http1_finish(&side.http, &tokens) == OISP_OK:
         if not take_requests(e, c, &tokens, c.flow.last.request_last if c.flow.last != NULL else ts):
             return
@@ -1215,9 +1285,24 @@ cdef void flush_sides(engine_core* e, oisp_conn* c, uint64_t ts) noexcept nogil:
     if c.flow == NULL:
         return
     side = &c.flow.side[1 - c.requests]
+    last_resort(e, c, side)
+    take_held(e, c, AT_END)
+    if c.flow == NULL:
+        return
     tokens.count = 0
     if side.state == OISP_SIDE_HTTP1 and http1_finish(&side.http, &tokens) == OISP_OK:
         take_responses(e, c, side, &tokens, c.flow.answer.response_last if c.flow.answer != NULL else ts)
+
+
+cdef void last_resort(engine_core* e, oisp_conn* c, oisp_side* side) noexcept nogil:
+    """Nothing more comes: fewer messages have to confirm a boundary."""
+    cdef int64_t found
+    if side.state != OISP_SIDE_RESYNC or side.lost == NULL:
+        return
+    found = resync_last(side.lost, side.role, &e.shared.limits)
+    if found >= 0:
+        side.unconfirmed = 1
+        begin_again(e, c, side, <uint32_t> found)
 
 
 # --- records ---
@@ -1296,46 +1381,28 @@ cdef void take_record(engine_core* e, const oisp_record* r) noexcept nogil:
 
 
 cdef void take_context(engine_core* e, const oisp_record_context* r) noexcept nogil:
-    """Of a recording: written by the sensor, checked all the same (see Engine.feed_packed)."""
+    """Of a recording: written by the sensor, checked all the same (Engine.feed_packed says what is wrong with it)."""
     cdef oisp_conn* c
+    cdef const uint8_t* members = <const uint8_t*> r + sizeof(oisp_record_context)
+    cdef int has_source
     if sizeof(oisp_record_context) + <uint64_t> r.member_size > r.head.size:
+        e.shared.count.records_unknown += 1
+        return
+    has_source = writer_context(members, r.member_size)
+    if has_source < 0:
         e.shared.count.records_unknown += 1
         return
     c = make_conn(e, r.conn)
     if c != NULL:
-        put_context(c, <const uint8_t*> r + sizeof(oisp_record_context), r.member_size, 2)
+        put_context(c, members, r.member_size, has_source)
 
 
 cdef bint put_context(oisp_conn* c, const uint8_t* data, uint32_t size, int has_source) noexcept nogil:
-    """has_source: 2 = look for it."""
     c.origin.context.size = 0
     if not oisp_buffer_append(&c.origin.context, data, size):
         return False
-    c.origin.context_has_source = <uint8_t> (find_source(data, size) if has_source == 2 else has_source)
+    c.origin.context_has_source = <uint8_t> has_source
     return True
-
-
-cdef bint find_source(const uint8_t* data, uint32_t size) noexcept nogil:
-    """A member `source` at the top level of ready-encoded members."""
-    cdef uint32_t i = 0
-    cdef int depth = 0
-    cdef bint inside = False
-    while i < size:
-        if inside:
-            if data[i] == c"\\":
-                i += 1
-            elif data[i] == c'"':
-                inside = False
-        elif data[i] == c'"':
-            if depth == 0 and size - i > 9 and memcmp(data + i, b'"source":', 9) == 0:
-                return True
-            inside = True
-        elif data[i] == c"{" or data[i] == c"[":
-            depth += 1
-        elif data[i] == c"}" or data[i] == c"]":
-            depth -= 1
-        i += 1
-    return False
 
 
 # --- time ---

@@ -29,7 +29,9 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     ts_end_ns: int | None = None
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):
-    """The response to a `Request`. `complete=False`: it was cut."""
+    """The response to a `Request`. `complete=False`: it was cut. messages: of a WebSocket, after a status of 101: direction
+    (">" or "<"), data, time in Unix nanoseconds.
+    """
 
     status: int
     headers: list[tuple[str, str]] = []
@@ -37,6 +39,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     ts_ns: int = 0
     ts_end_ns: int | None = None
     complete: bool = True
+    messages: list[tuple[str, bytes, int]] = []
 
 class Engine:
     """Plaintext of connections in, OISP events out.

@@ -33,12 +33,13 @@ from oisp_core.connection cimport (
 from oisp_core.decode.decoder cimport Dialects
 from oisp_core.encode.clients cimport Clients
 from oisp_core.encode.models cimport Models
-from oisp_core.encode.writer cimport writer_hash_key, writer_init, writer_seed
+from oisp_core.encode.writer cimport writer_context, writer_hash_key, writer_init, writer_seed
 from oisp_core.match.rules cimport Registry
 from oisp_core.message cimport (
-    OISP_END_CUT, OISP_END_FLIGHT, oisp_shared, oisp_turn, shared_init, turn_free, turn_new,
+    OISP_END_CUT, OISP_END_FLIGHT, OISP_TURN_UPGRADE, oisp_shared, oisp_turn, shared_init, turn_flush, turn_free, turn_new,
     turn_request_data, turn_request_end, turn_request_head, turn_response_data, turn_response_end, turn_response_head,
 )
+from oisp_core.session cimport oisp_session, session_close, session_message, session_open
 from oisp_core.types cimport (
     OISP_FULL, OISP_OK, OISP_POLICY_FULL, OISP_POLICY_METADATA, OISP_POLICY_REDACTED, OISP_READ, OISP_RECORD_CONTEXT,
     OISP_RECORDING_VERSION, OISP_WRITE, oisp_buffer_wipe, oisp_field, oisp_head, oisp_limits, oisp_record,
@@ -133,7 +134,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):
-    """The response to a `Request`. `complete=False`: it was cut."""
+    """The response to a `Request`. `complete=False`: it was cut. messages: of a WebSocket, after a status of 101: direction
+    (">" or "<"), data, time in Unix nanoseconds."""
 
     status: int
     headers: list[tuple[str, str]] = []
@@ -141,6 +143,7 @@ class Response(msgspec.Struct, frozen=True, kw_only=True):
     ts_ns: int = 0
     ts_end_ns: int | None = None
     complete: bool = True
+    messages: list[tuple[str, bytes, int]] = []
 
 
 _POLICIES = {"metadata": OISP_POLICY_METADATA, "redacted": OISP_POLICY_REDACTED, "full": OISP_POLICY_FULL}
@@ -261,6 +264,7 @@ cdef class Engine:
                 c.requests = 0
             with nogil:
                 status = engine_feed_span(self, conn, way, ts_ns, bytes, size, at)
+                turn_flush(&self.core.shared)
         finally:
             oisp_leave(&self.core.busy)
         return Status.FULL if status == OISP_FULL else Status.OK
@@ -280,6 +284,7 @@ cdef class Engine:
                 while at < size:
                     take_record(&self.core, <const oisp_record*> (data + at))
                     at += (<const oisp_record*> (data + at)).size
+                turn_flush(&self.core.shared)
             return Status.FULL if core_is_full(&self.core) else Status.OK
         finally:
             oisp_leave(&self.core.busy)
@@ -313,7 +318,7 @@ cdef class Engine:
             oisp_fetch(data, at + FETCH_AHEAD, r.size, size)
             if r.kind == OISP_RECORD_CONTEXT and r.size >= sizeof(x):
                 memcpy(&x, data + at, sizeof(x))
-                if x.member_size <= r.size - sizeof(x):
+                if x.member_size <= r.size - sizeof(x) and writer_context(data + at + sizeof(x), x.member_size) < 0:
                     _check_members((<const char*> data + at + sizeof(x))[:x.member_size], at)
             at += r.size
 
@@ -340,7 +345,10 @@ cdef class Engine:
 
     def set_context(self, uint64_t conn, bytes members not None):
         cdef oisp_conn* c
-        cdef int has_source = _check_members(members, None)
+        cdef int has_source = writer_context(members, len(members))
+        if has_source < 0:
+            _check_members(members, None)
+            raise ConfigError(key="members", expected="each member once, in one line, without control characters", got=members[:80])
         self._enter()
         try:
             c = make_conn(&self.core, conn)
@@ -363,6 +371,7 @@ cdef class Engine:
         self._enter()
         with nogil:
             advance_core(&self.core, now_ns)
+            turn_flush(&self.core.shared)
         oisp_leave(&self.core.busy)
 
     def close(self, conn=None, ts_ns=None):
@@ -385,6 +394,7 @@ cdef class Engine:
     def drain(self):
         self._enter()
         try:
+            turn_flush(&self.core.shared)
             lines = PyBytes_FromStringAndSize(<const char*> self.core.shared.writer.out.data, self.core.shared.writer.out.size)
             oisp_buffer_wipe(&self.core.shared.writer.out)
             return lines
@@ -508,9 +518,27 @@ cdef _exchange(engine_core* e, request, response):
     turn_request_end(&e.shared, t, end, 0)
     if response is None:
         turn_response_end(&e.shared, t, end, OISP_END_FLIGHT)
+    elif response.status == 101 and t.flags & OISP_TURN_UPGRADE and _converse(e, t, response):
+        return
     else:
         _respond(e, t, response)
     turn_free(&e.shared, t)
+
+
+cdef bint _converse(engine_core* e, oisp_turn* t, response) except -1:
+    """A WebSocket: its messages are whole already. False: not one that is read."""
+    cdef _Head answered = _Head(response.headers)
+    cdef oisp_session* q
+    cdef _Held held
+    answered.head.status = response.status
+    q = session_open(&e.shared, t, &answered.head)
+    if q == NULL:
+        return False
+    for direction, data, ts in response.messages:
+        held = _Held(data)
+        session_message(&e.shared, q, direction == "<", <const uint8_t*> held.view.buf, held.view.len, ts)
+    session_close(&e.shared, q, 0 if response.complete else OISP_END_CUT)
+    return True
 
 
 cdef _respond(engine_core* e, oisp_turn* t, response):

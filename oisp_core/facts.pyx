@@ -96,6 +96,7 @@ cdef void set_confidence(oisp_turn* t, oisp_facts* f) noexcept nogil:
     f.confidence.detection_method = t.verdict.method
     f.confidence.content_source = t.origin.content_source
     f.confidence.process_attribution = t.origin.attribution
+    f.confidence.loss_undetectable = t.origin.no_offsets == 2
     f.confidence.reasons |= evidence_reasons(t)
     if t.verdict.provider == 0:
         f.confidence.missing |= MISSING_PROVIDER

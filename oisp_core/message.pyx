@@ -10,7 +10,7 @@ then chunks, the response, and the calls that it asks for.
 """
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memset
+from libc.string cimport memcmp, memset
 
 from oisp_core.decode.decoder cimport (
     OISP_FRAMING_EVENTSTREAM, OISP_FRAMING_GRPC, OISP_FRAMING_NDJSON, OISP_FRAMING_NONE, OISP_FRAMING_SSE, decode_event,
@@ -18,10 +18,11 @@ from oisp_core.decode.decoder cimport (
     exchange_path_model, exchange_reset, oisp_dialects,
 )
 from oisp_core.emit cimport emit_answer, emit_chunk, emit_request
-from oisp_core.inflate cimport find_codings, give_inflater, inflate_piece
+from oisp_core.form cimport form_feed, form_finish, form_free, form_gap, form_new
+from oisp_core.inflate cimport find_codings, give_inflater, inflate_message, inflate_parked, park
 from oisp_core.links cimport links_free, links_init
 from oisp_core.match.rules cimport match_request, match_request_body, match_response, oisp_rules
-from oisp_core.reader cimport reader_feed, reader_finish, reader_free, reader_gap, reader_init, reader_skip
+from oisp_core.reader cimport oisp_reader, reader_feed, reader_finish, reader_free, reader_gap, reader_init, reader_skip
 from oisp_core.reassemble.sse cimport oisp_sse, oisp_sse_between
 from oisp_core.reasons cimport (
     MISSING_CONTENT, MISSING_HEADERS, MISSING_MESSAGES, MISSING_REQUEST, MISSING_RESPONSE, OISP_COMPLETENESS_PARTIAL,
@@ -33,7 +34,7 @@ from oisp_core.turn cimport (
     OISP_END_CUT, OISP_END_FLIGHT, OISP_TURN_ORPHAN, OISP_TURN_REQUEST_CODED, OISP_TURN_REQUEST_DECODED,
     OISP_TURN_REQUEST_DONE, OISP_TURN_REQUEST_HEAD, OISP_TURN_RESPONSE_CODED, OISP_TURN_RESPONSE_DECODED,
     OISP_TURN_RESPONSE_DONE, OISP_TURN_RESPONSE_HEAD, OISP_TURN_STREAM, OISP_TURN_STREAM_LOST, OISP_TURN_UPGRADE,
-    head_field, oisp_origin, oisp_shared, oisp_turn,
+    head_field, oisp_origin, oisp_parked, oisp_shared, oisp_turn,
 )
 from oisp_core.types cimport (
     OISP_EVIDENCE_MODEL, OISP_LIMIT, OISP_MORE, OISP_OK, OISP_TOKEN_EVENT, OISP_TOKEN_GAP, OISP_VERDICT_AI,
@@ -47,6 +48,9 @@ cdef enum:
     LOOK_BYTES = 4096     # of an undecided request's body shown to the matcher: body keys of every dialect stand there
     FRAMING_BYTES = 1024  # a body without a content type that tells its framing: how much of it is looked at
     EVENT_TOKENS = 64
+    COMPRESSED = 0x10         # flags of a message of gRPC
+    TRAILERS = 0x80
+    PARKED_MAX = 256 << 10    # coded bytes that wait at most
     POOL = 16
     ARENA_KEPT = 1 << 20  # a larger arena is given back instead of kept for the next exchange
 
@@ -61,6 +65,7 @@ cdef int shared_init(oisp_shared* s) noexcept nogil:
 
 cdef void shared_free(oisp_shared* s) noexcept nogil:
     cdef oisp_turn* t
+    oisp_buffer_free(&s.parked)
     while s.turns != NULL:
         t = s.turns
         s.turns = t.next
@@ -68,6 +73,7 @@ cdef void shared_free(oisp_shared* s) noexcept nogil:
         oisp_buffer_free(&t.requests)
         oisp_buffer_free(&t.responses)
         oisp_buffer_free(&t.type)
+        oisp_buffer_free(&t.coded)
         free(t)
     while s.exchanges_free:
         s.exchanges_free -= 1
@@ -113,12 +119,12 @@ cdef void drop_body(oisp_shared* s, oisp_buffer* b) noexcept nogil:
 
 cdef oisp_turn* turn_new(oisp_shared* s, const oisp_origin* origin) noexcept nogil:
     cdef oisp_turn* t = s.turns
-    cdef oisp_buffer strings, requests, responses, kind
+    cdef oisp_buffer strings, requests, responses, kind, coded
     if t != NULL:
         s.turns = t.next
-        strings, requests, responses, kind = t.strings, t.requests, t.responses, t.type
+        strings, requests, responses, kind, coded = t.strings, t.requests, t.responses, t.type, t.coded
         memset(t, 0, sizeof(oisp_turn))
-        t.strings, t.requests, t.responses, t.type = strings, requests, responses, kind
+        t.strings, t.requests, t.responses, t.type, t.coded = strings, requests, responses, kind, coded
     else:
         t = <oisp_turn*> calloc(1, sizeof(oisp_turn))
         if t == NULL:
@@ -133,6 +139,10 @@ cdef void turn_free(oisp_shared* s, oisp_turn* t) noexcept nogil:
     if t == NULL:
         return
     s.turns_open -= 1
+    if t.parked:
+        turn_flush(s)
+    form_free(t.form)
+    t.form = NULL
     give_exchange(s, t)
     reader_free(&t.reader)
     if t.inflaters[0] != NULL:
@@ -142,6 +152,7 @@ cdef void turn_free(oisp_shared* s, oisp_turn* t) noexcept nogil:
     oisp_buffer_wipe(&t.strings)
     drop_body(s, &t.requests)
     drop_body(s, &t.responses)
+    drop_body(s, &t.coded)
     t.next = s.turns
     s.turns = t
 
@@ -212,13 +223,25 @@ cdef void turn_request_head(oisp_shared* s, oisp_turn* t, const oisp_head* head,
         return
     if not find_codings(t, head, 0):
         t.flags |= OISP_TURN_REQUEST_CODED
-    elif t.codings_count[0]:
+    elif t.codings_count[0] and not t.by_message[0]:
         t.request_length = <uint64_t> -1
+    begin_form(s, t, head_field(head, b"content-type", 12))
     if not keep_strings(s, t, head):
         t.verdict.state = OISP_VERDICT_NONE
         s.count.events_lost += 1
     if is_socket(head_field(head, b"upgrade", 7)):
         t.flags |= OISP_TURN_UPGRADE
+
+
+cdef void begin_form(oisp_shared* s, oisp_turn* t, oisp_slice type) noexcept nogil:
+    cdef uint32_t i
+    cdef const char* word = b"multipart/form-data"
+    if type.size < 19:
+        return
+    for i in range(19):
+        if type.data[i] | 32 != <uint8_t> word[i] | 32:
+            return
+    t.form = form_new(type, s.limits.body_bytes)
 
 
 cdef bint is_socket(oisp_slice value) noexcept nogil:
@@ -284,16 +307,77 @@ cdef void read_request(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t
     if t.flags & OISP_TURN_REQUEST_DECODED or not turn_exchange(s, t):
         return
     t.flags |= OISP_TURN_REQUEST_DECODED
-    if t.flags & OISP_TURN_REQUEST_CODED and size == 0:
+    if t.flags & OISP_TURN_REQUEST_CODED and size == 0 and t.form == NULL:
         t.asked.reasons |= REASON_ENCODING
         t.asked.missing |= MISSING_MESSAGES
         return
     if t.verdict.dialect == 0:
         return
-    if decode_request(<const oisp_dialects*> s.dialects, t.x, data, size, complete) == OISP_LIMIT:
+    if t.form != NULL:
+        read_form(s, t, data, size, complete)
+    elif t.by_message[0]:
+        read_calls(s, t, data, size, complete)
+    elif decode_request(<const oisp_dialects*> s.dialects, t.x, data, size, complete) == OISP_LIMIT:
         s.count.limits += 1
     if t.x.model_requested.size:
         t.verdict.evidence |= OISP_EVIDENCE_MODEL
+
+
+cdef void read_form(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, bint complete) noexcept nogil:
+    """`data`: what was not fed as it came."""
+    cdef oisp_slice whole
+    form_feed(t.form, data, size)
+    whole = form_finish(t.form)
+    if t.form.cut and not complete:
+        t.asked.completeness = OISP_COMPLETENESS_PARTIAL
+    if decode_request(<const oisp_dialects*> s.dialects, t.x, whole.data, whole.size, True) == OISP_LIMIT:
+        s.count.limits += 1
+    form_free(t.form)
+    t.form = NULL
+
+
+cdef void read_calls(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, bint complete) noexcept nogil:
+    """The messages of a gRPC request, each behind its length."""
+    cdef oisp_token room[EVENT_TOKENS]
+    cdef oisp_tokens tokens
+    cdef oisp_reader reader
+    cdef oisp_slice whole
+    cdef oisp_status status = OISP_OK
+    cdef size_t used = 0
+    cdef uint32_t i
+    memset(&reader, 0, sizeof(reader))
+    reader_init(&reader, OISP_FRAMING_GRPC, s.limits.body_bytes)
+    tokens.at = room
+    tokens.capacity = EVENT_TOKENS
+    while status == OISP_OK:
+        tokens.count = 0
+        status = reader_feed(&reader, data, size, &tokens, &used)
+        for i in range(tokens.count):
+            if room[i].kind == OISP_TOKEN_EVENT and open_message(s, t, 0, &room[i], &whole):
+                decode_request(<const oisp_dialects*> s.dialects, t.x, whole.data, whole.size, complete)
+                oisp_buffer_wipe(&s.inflated)
+        data += used
+        size -= used
+        if size == 0 and tokens.count == 0:
+            break
+    reader_free(&reader)
+
+
+cdef bint open_message(oisp_shared* s, oisp_turn* t, int side, const oisp_token* token, oisp_slice* whole) noexcept nogil:
+    """A message of gRPC, uncompressed: it may lie in s.inflated. False: it cannot be read, and that is said."""
+    cdef oisp_status status
+    cdef oisp_confidence* c = &t.answered if side else &t.asked
+    whole.data, whole.size = token.data, token.size
+    if not token.flags & COMPRESSED:
+        return not token.flags & TRAILERS
+    status = inflate_message(s, t, side, token.data, token.size)
+    if status == OISP_OK or status == OISP_MORE:
+        whole.data, whole.size = s.inflated.data, s.inflated.size
+        return True
+    c.reasons |= REASON_LIMIT if status == OISP_LIMIT else REASON_ENCODING
+    c.completeness = OISP_COMPLETENESS_PARTIAL
+    oisp_buffer_wipe(&s.inflated)
+    return False
 
 
 cdef bint decide_by_body(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size) noexcept nogil:
@@ -307,10 +391,28 @@ cdef void turn_request_data(oisp_shared* s, oisp_turn* t, const uint8_t* data, s
     t.request_seen += size
     if not may_be_ai(t) or t.flags & OISP_TURN_REQUEST_CODED:
         return
-    if t.codings_count[0]:
-        inflate_piece(s, t, 0, &t.asked, data, size)
-        hold(s, &t.asked, &t.requests, s.inflated.data, s.inflated.size)
-        oisp_buffer_wipe(&s.inflated)
+    if t.codings_count[0] and not t.by_message[0]:
+        request_coded(s, t, data, size, ts)
+    else:
+        request_body(s, t, data, size)
+
+
+cdef void request_coded(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, uint64_t ts) noexcept nogil:
+    """Of an undecided request, only the first bytes are undone until it is one of AI."""
+    cdef size_t look = size
+    if t.verdict.state == OISP_VERDICT_UNDECIDED:
+        look = LOOK_BYTES - t.request_seen + size if t.request_seen - size < LOOK_BYTES else 0
+        look = look if look < size else size
+    if look and not park_piece(s, t, 0, data, look, ts):
+        return
+    if look < size:
+        hold(s, &t.asked, &t.coded, data + look, size - look)
+
+
+cdef void request_body(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size) noexcept nogil:
+    """A piece of the request's body, its codings undone."""
+    if t.form != NULL and t.verdict.state == OISP_VERDICT_AI and not t.flags & OISP_TURN_REQUEST_DECODED:
+        form_feed(t.form, data, size)
         return
     if size == t.request_length and t.requests.size == 0:  # whole in one piece: read where it lies
         if decide_by_body(s, t, data, size):
@@ -326,9 +428,13 @@ cdef void turn_request_gap(oisp_shared* s, oisp_turn* t, uint64_t size) noexcept
     t.request_seen += size
     t.asked.request_lost += size
     t.asked.reasons |= REASON_REQUEST_LOST
+    settle_request(s, t)
     if t.codings_count[0]:  # nothing after the hole can be inflated
         t.flags |= OISP_TURN_REQUEST_CODED
     if not may_be_ai(t) or t.flags & OISP_TURN_REQUEST_DECODED:
+        return
+    if t.form != NULL and t.verdict.state == OISP_VERDICT_AI:  # goes on at its next delimiter
+        form_gap(t.form, size)
         return
     if decide_by_body(s, t, t.requests.data, t.requests.size):
         read_request(s, t, t.requests.data, t.requests.size, False)
@@ -351,11 +457,25 @@ cdef void turn_request_end(oisp_shared* s, oisp_turn* t, uint64_t ts, int ends) 
     tell_request(s, t, complete)
 
 
+cdef void settle_request(oisp_shared* s, oisp_turn* t) noexcept nogil:
+    """What was parked of it is read; all of it, where it is known to be worth that."""
+    if t.parked:
+        turn_flush(s)
+    if t.coded.size and t.verdict.state == OISP_VERDICT_AI and not t.flags & OISP_TURN_REQUEST_CODED:
+        park_piece(s, t, 0, t.coded.data, t.coded.size, t.request_last)
+        drop_body(s, &t.coded)
+        turn_flush(s)
+
+
 cdef void tell_request(oisp_shared* s, oisp_turn* t, bint complete) noexcept nogil:
+    settle_request(s, t)
+    if t.coded.size and decide_by_body(s, t, t.requests.data, t.requests.size):
+        settle_request(s, t)
     if not t.flags & OISP_TURN_REQUEST_DECODED and decide_by_body(s, t, t.requests.data, t.requests.size):
         read_request(s, t, t.requests.data, t.requests.size, complete)
     if t.verdict.state == OISP_VERDICT_AI:
         drop_body(s, &t.requests)
+        turn_flush(s)
         emit_request(s, t)
     elif not may_be_ai(t):
         drop_body(s, &t.requests)
@@ -369,6 +489,8 @@ cdef void decide_by_response(oisp_shared* s, oisp_turn* t, const oisp_head* head
     match_response(<const oisp_rules*> s.rules, head, &t.verdict)
     if t.verdict.state != OISP_VERDICT_AI:
         return
+    turn_flush(s)
+    settle_request(s, t)
     read_request(s, t, t.requests.data, t.requests.size, t.asked.request_lost == 0 and t.asked.over_limit == 0)
     drop_body(s, &t.requests)
     if not t.flags & OISP_TURN_ORPHAN:
@@ -376,6 +498,7 @@ cdef void decide_by_response(oisp_shared* s, oisp_turn* t, const oisp_head* head
 
 
 cdef void turn_response_head(oisp_shared* s, oisp_turn* t, const oisp_head* head, uint64_t length, uint64_t ts) noexcept nogil:
+    cdef oisp_slice name
     s.count.responses += 1
     t.flags |= OISP_TURN_RESPONSE_HEAD
     t.response_first = t.response_last = ts
@@ -404,9 +527,12 @@ cdef void turn_response_head(oisp_shared* s, oisp_turn* t, const oisp_head* head
         return
     if not find_codings(t, head, 1):
         t.flags |= OISP_TURN_RESPONSE_CODED
-    elif t.codings_count[1]:
+    elif t.codings_count[1] and not t.by_message[1]:
         t.response_length = <uint64_t> -1
     keep_type(t, head)
+    if t.by_message[1]:  # a call that failed at once has its status in the head
+        name.data, name.size = b"grpc-status", 11
+        turn_response_trailer(s, t, name, head_field(head, b"grpc-status", 11))
 
 
 cdef void keep_type(oisp_turn* t, const oisp_head* head) noexcept nogil:
@@ -439,9 +565,16 @@ cdef void read_event(oisp_shared* s, oisp_turn* t, const oisp_token* token, uint
     cdef oisp_slice name
     cdef oisp_status status
     cdef uint32_t errors = t.x.flags & OISP_X_ERROR
+    cdef oisp_slice whole
     name.data, name.size = token.name, token.name_size
-    if t.framing == OISP_FRAMING_GRPC and not t.x.flags & OISP_X_STREAM_ASKED:  # a call with one answer
-        status = decode_response(<const oisp_dialects*> s.dialects, t.x, token.data, token.size, True)
+    if t.framing == OISP_FRAMING_GRPC:
+        if not open_message(s, t, 1, token, &whole):
+            return
+        if t.x.flags & OISP_X_STREAM_ASKED:
+            status = decode_event(<const oisp_dialects*> s.dialects, t.x, name, whole.data, whole.size)
+        else:  # a call with one answer
+            status = decode_response(<const oisp_dialects*> s.dialects, t.x, whole.data, whole.size, True)
+        oisp_buffer_wipe(&s.inflated)
     else:
         status = decode_event(<const oisp_dialects*> s.dialects, t.x, name, token.data, token.size)
     if status == OISP_LIMIT:
@@ -456,6 +589,8 @@ cdef void read_event(oisp_shared* s, oisp_turn* t, const oisp_token* token, uint
     if t.x.first_content and t.token_first == 0:
         t.token_first = ts
     if t.x.chunk_kind:
+        if s.chunks and not s.delivering:
+            turn_flush(s)
         emit_chunk(s, t, ts)
 
 
@@ -532,13 +667,81 @@ cdef void turn_response_data(oisp_shared* s, oisp_turn* t, const uint8_t* data, 
     t.response_seen += size
     if t.verdict.state != OISP_VERDICT_AI or t.x == NULL or t.flags & (OISP_TURN_RESPONSE_CODED | OISP_TURN_RESPONSE_DECODED):
         return
-    if t.codings_count[1]:
-        inflate_piece(s, t, 1, &t.answered, data, size)
-        if s.inflated.size:
-            read_body(s, t, s.inflated.data, s.inflated.size, ts)
-        oisp_buffer_wipe(&s.inflated)
+    if t.codings_count[1] and not t.by_message[1]:
+        park_piece(s, t, 1, data, size, ts)
     else:
         read_body(s, t, data, size, ts)
+
+
+# --- coded pieces ---
+
+
+cdef bint park_piece(oisp_shared* s, oisp_turn* t, int side, const uint8_t* data, size_t size, uint64_t ts) noexcept nogil:
+    """False: no memory, which ends the reading of this body."""
+    cdef oisp_confidence* c = &t.answered if side else &t.asked
+    if not park(s, t, side, data, size, ts):
+        t.flags |= OISP_TURN_RESPONSE_CODED if side else OISP_TURN_REQUEST_CODED
+        c.reasons |= REASON_LIMIT
+        c.over_limit += size
+        return False
+    if s.parked.size > PARKED_MAX:
+        turn_flush(s)
+    return True
+
+
+cdef void deliver(oisp_shared* s, const oisp_parked* entry, const uint8_t* data) noexcept nogil:
+    """What an entry gave, to its exchange; if its codec failed, the body stays coded from here on, and that is said."""
+    cdef oisp_turn* t = entry.turn
+    cdef uint32_t coded = OISP_TURN_RESPONSE_CODED if entry.side else OISP_TURN_REQUEST_CODED
+    cdef oisp_confidence* c = &t.answered if entry.side else &t.asked
+    t.parked -= 1
+    if t.flags & coded:
+        return
+    if entry.made and entry.side:
+        read_body(s, t, data, entry.made, entry.ts)
+    elif entry.made:
+        request_body(s, t, data, entry.made)
+    if entry.status == OISP_OK or entry.status == OISP_MORE:
+        return
+    t.flags |= coded
+    c.reasons |= REASON_LIMIT if entry.status == OISP_LIMIT else REASON_ENCODING
+    c.completeness = OISP_COMPLETENESS_PARTIAL
+    if entry.status == OISP_LIMIT:
+        s.count.limits += 1
+        c.over_limit += entry.size
+
+
+cdef void turn_flush(oisp_shared* s) noexcept nogil:
+    """All that is parked is inflated, with the GIL taken once (again only for more than a few MiB), and read in the order
+    in which it came."""
+    cdef uint32_t at = 0, end
+    cdef uint32_t made
+    cdef const oisp_parked* entry
+    cdef oisp_buffer inflated
+    if s.parked.size == 0 or s.delivering:
+        return
+    s.delivering = 1
+    while at < s.parked.size:
+        end = inflate_parked(s, at)
+        inflated = s.inflated
+        memset(&s.inflated, 0, sizeof(oisp_buffer))
+        made = 0
+        while at < end:
+            entry = <const oisp_parked*> (s.parked.data + at)
+            deliver(s, entry, inflated.data + made)
+            made += entry.made
+            at += <uint32_t> sizeof(oisp_parked) + ((entry.size + 7) & ~(<uint32_t> 7))
+        if s.inflated.capacity or inflated.capacity > ARENA_KEPT:
+            oisp_buffer_free(&inflated)
+        else:
+            oisp_buffer_wipe(&inflated)
+            s.inflated = inflated
+    s.held -= s.parked.size
+    if s.parked.capacity > 2 * PARKED_MAX:
+        oisp_buffer_free(&s.parked)
+    else:
+        oisp_buffer_wipe(&s.parked)
+    s.delivering = 0
 
 
 cdef void read_body(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, uint64_t ts) noexcept nogil:
@@ -577,6 +780,8 @@ cdef void turn_response_gap(oisp_shared* s, oisp_turn* t, uint64_t size) noexcep
     t.response_seen += size
     t.answered.response_lost += size
     t.answered.reasons |= REASON_RESPONSE_LOST
+    if t.parked:
+        turn_flush(s)
     if t.codings_count[1]:  # nothing after the hole can be inflated
         t.flags |= OISP_TURN_RESPONSE_CODED
     if t.verdict.state != OISP_VERDICT_AI or t.x == NULL or t.flags & OISP_TURN_RESPONSE_DECODED:
@@ -665,12 +870,22 @@ cdef void turn_response_end(oisp_shared* s, oisp_turn* t, uint64_t ts, int ends)
     if t.verdict.state != OISP_VERDICT_AI or t.x == NULL:
         s.count.not_ai += 1
         return
+    turn_flush(s)
     finish_body(s, t, ends == 0 and t.answered.response_lost == 0 and t.answered.over_limit == 0)
     decode_finish(<const oisp_dialects*> s.dialects, t.x, t.status)
     if t.x.model_answered.size:
         t.verdict.evidence |= OISP_EVIDENCE_MODEL
     turn_note_answer(t, ends)
     emit_answer(s, t)
+
+
+cdef void turn_response_trailer(oisp_shared* s, oisp_turn* t, oisp_slice name, oisp_slice value) noexcept nogil:
+    """gRPC tells how a call ended behind its body: a status that is not 0 is an error."""
+    if t.verdict.state != OISP_VERDICT_AI or t.x == NULL or not t.by_message[1]:
+        return
+    if name.size == 11 and memcmp(name.data, b"grpc-status", 11) == 0 and value.size and (value.size > 1 or value.data[0] != 48):
+        turn_flush(s)
+        exchange_error(t.x, value.data, value.size)
 
 
 cdef void turn_warning(oisp_turn* t, uint64_t warning, bint response) noexcept nogil:

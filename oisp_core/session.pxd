@@ -20,6 +20,8 @@ cdef extern from "oisp/session.h" nogil:
 cdef oisp_session* session_open(oisp_shared* s, oisp_turn* turn, const oisp_head* head) noexcept nogil
 # side: 0 what the client sends, 1 what it receives. False: this session is over, or cannot be read any more.
 cdef bint session_data(oisp_shared* s, oisp_session* q, int side, const uint8_t* data, size_t size, uint64_t ts) noexcept nogil
+# A whole message, from those who have no frames.
+cdef void session_message(oisp_shared* s, oisp_session* q, int side, const uint8_t* data, size_t size, uint64_t ts) noexcept nogil
 cdef bint session_gap(oisp_shared* s, oisp_session* q, int side, uint64_t size, uint64_t ts) noexcept nogil
 # Gives out the turn that is open, and frees. ends: enum oisp_end_flags; 0: the peers closed it, an answer in progress is cut.
 cdef void session_close(oisp_shared* s, oisp_session* q, int ends) noexcept nogil

@@ -18,7 +18,7 @@ from oisp_core.decode.decoder cimport (
 )
 from oisp_core.emit cimport emit_answer, emit_chunk, emit_request
 from oisp_core.match.rules cimport match_request_body, oisp_rules
-from oisp_core.message cimport turn_exchange, turn_free, turn_note_answer
+from oisp_core.message cimport turn_exchange, turn_flush, turn_free, turn_note_answer
 from oisp_core.reasons cimport (
     OISP_COMPLETENESS_PARTIAL, REASON_ENCODING, REASON_LIMIT, REASON_REQUEST_LOST, REASON_RESPONSE_LOST,
     REASON_RESPONSE_UNREADABLE, REASON_UNPAIRED_REQUEST,
@@ -235,6 +235,11 @@ cdef oisp_session* session_open(oisp_shared* s, oisp_turn* turn, const oisp_head
     return q
 
 
+cdef void session_message(oisp_shared* s, oisp_session* q, int side, const uint8_t* data, size_t size, uint64_t ts) noexcept nogil:
+    turn_flush(s)
+    take_message(s, q, side, data, size, ts)
+
+
 cdef bint session_data(oisp_shared* s, oisp_session* q, int side, const uint8_t* data, size_t size, uint64_t ts) noexcept nogil:
     cdef oisp_token room[8]
     cdef oisp_tokens tokens
@@ -243,6 +248,7 @@ cdef bint session_data(oisp_shared* s, oisp_session* q, int side, const uint8_t*
     cdef uint32_t i
     tokens.at = room
     tokens.capacity = 8
+    turn_flush(s)
     while q.side[side].kind:
         tokens.count = 0
         status = reader_feed(&q.side[side], data, size, &tokens, &used)

@@ -20,7 +20,7 @@ from libc.string cimport memcmp, memcpy, memset
 from oisp_core.message cimport (
     OISP_END_CUT, OISP_TURN_CONNECT, OISP_TURN_ORPHAN, OISP_TURN_REQUEST_DONE, OISP_TURN_REQUEST_HEAD,
     oisp_origin, oisp_shared, oisp_turn, turn_free, turn_new, turn_request_data, turn_request_end, turn_request_gap,
-    turn_request_head, turn_response_data, turn_response_end, turn_response_gap, turn_response_head,
+    turn_request_head, turn_response_data, turn_response_end, turn_response_gap, turn_response_head, turn_response_trailer,
 )
 from oisp_core.reassemble.http2 cimport (
     OISP_HEAD_INTERIM, OISP_HEAD_KIND, OISP_HEAD_PARTIAL, OISP_HEAD_PUSH, OISP_SETTING_LOST, http2_feed, http2_finish,
@@ -29,8 +29,8 @@ from oisp_core.reassemble.http2 cimport (
 from oisp_core.types cimport (
     OISP_BODY_LENGTH, OISP_EVIDENCE_HOST, OISP_EVIDENCE_NEVER, OISP_EVIDENCE_PATHLESS, OISP_MORE, OISP_OK, OISP_TOKEN_DATA, OISP_TOKEN_END,
     OISP_TOKEN_FIELD, OISP_TOKEN_GAP, OISP_TOKEN_GOAWAY, OISP_TOKEN_HEAD_END, OISP_TOKEN_REQUEST, OISP_TOKEN_RESET,
-    OISP_TOKEN_RESPONSE, OISP_TOKEN_SETTINGS, OISP_TOKEN_WARNING, OISP_VERDICT_AI, OISP_VERDICT_NONE, oisp_buffer,
-    oisp_buffer_append, oisp_buffer_free, oisp_field, oisp_head, oisp_status, oisp_token, oisp_tokens, oisp_verdict,
+    OISP_TOKEN_RESPONSE, OISP_TOKEN_SETTINGS, OISP_TOKEN_TRAILER, OISP_TOKEN_WARNING, OISP_VERDICT_AI, OISP_VERDICT_NONE, oisp_buffer,
+    oisp_buffer_append, oisp_buffer_free, oisp_field, oisp_head, oisp_slice, oisp_status, oisp_token, oisp_tokens, oisp_verdict,
 )
 
 cdef uint64_t ANY = UINT64_MAX  # a length, or a hole, of unknown size
@@ -591,6 +591,13 @@ cdef void take_request_token(oisp_streams* st, const oisp_token* k, uint64_t ts)
         end_request(st, t, ts, 0)
 
 
+cdef void take_trailer(oisp_streams* st, oisp_stream* t, const oisp_token* k) noexcept nogil:
+    cdef oisp_slice name, value
+    name.data, name.size = k.name, k.name_size
+    value.data, value.size = k.data, k.size
+    turn_response_trailer(st.shared, t.turn, name, value)
+
+
 cdef void take_response_token(oisp_streams* st, const oisp_token* k, uint64_t ts) noexcept nogil:
     cdef oisp_stream* t
     if k.kind == OISP_TOKEN_RESET:
@@ -601,7 +608,9 @@ cdef void take_response_token(oisp_streams* st, const oisp_token* k, uint64_t ts
     t = answered_stream(st, k.stream, ts)
     if t == NULL:
         return
-    if k.kind == OISP_TOKEN_DATA:
+    if k.kind == OISP_TOKEN_TRAILER:
+        take_trailer(st, t, k)
+    elif k.kind == OISP_TOKEN_DATA:
         if not has_to_wait(st, t, OISP_LATE_DATA, ts, 0, k.data, k.size):
             answer_data(st, t, k.data, k.size, ts)
     elif k.kind == OISP_TOKEN_GAP:
@@ -638,6 +647,8 @@ cdef void take_tokens(oisp_streams* st, int which, const oisp_tokens* tokens, ui
                 goaway(st, k.stream, ts)
         elif k.kind == OISP_TOKEN_WARNING:
             st.shared.count.bad += 1
+        elif k.kind == OISP_TOKEN_TRAILER and which == OISP_STREAM_RESPONSE:
+            take_response_token(st, k, ts)
         elif k.kind == OISP_TOKEN_DATA or k.kind == OISP_TOKEN_GAP or k.kind == OISP_TOKEN_END or k.kind == OISP_TOKEN_RESET:
             if which == OISP_STREAM_REQUEST:
                 take_request_token(st, k, ts)

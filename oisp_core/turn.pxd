@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # The exchange in flight and what the exchanges of one engine share: declarations of message.h, nothing to run.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from oisp_core.form cimport oisp_form
 from oisp_core.reader cimport oisp_reader
 from oisp_core.types cimport (
     oisp_asker, oisp_buffer, oisp_clients, oisp_confidence, oisp_exchange, oisp_head, oisp_limits, oisp_slice, oisp_ulid, oisp_verdict, oisp_writer,
@@ -44,9 +45,13 @@ cdef extern from "oisp/message.h" nogil:
         const oisp_origin* origin
         oisp_exchange* x
         oisp_reader reader
+        oisp_form* form
         void* inflaters[2]
         uint8_t codings[2][4]
         uint8_t codings_count[2]
+        uint8_t by_message[2]
+        uint32_t parked
+        oisp_buffer coded
         oisp_buffer strings
         oisp_buffer requests
         oisp_buffer responses
@@ -126,6 +131,13 @@ cdef extern from "oisp/message.h" nogil:
         uint64_t tool_results_repeated
         uint64_t kernel_lost_bytes
         uint64_t kernel_lost_records
+    ctypedef struct oisp_parked:
+        oisp_turn* turn
+        uint64_t ts
+        uint32_t size
+        uint32_t made
+        uint8_t side
+        uint8_t status
     ctypedef struct oisp_shared:
         const void* rules
         const void* dialects
@@ -137,6 +149,7 @@ cdef extern from "oisp/message.h" nogil:
         oisp_links results
         oisp_links threads
         uint64_t hash_key[2]
+        oisp_buffer parked
         oisp_buffer inflated
         uint64_t held
         uint64_t turns_open
@@ -144,6 +157,7 @@ cdef extern from "oisp/message.h" nogil:
         oisp_exchange* exchanges[16]
         uint8_t exchanges_free
         uint8_t chunks
+        uint8_t delivering
 
 
 cdef inline oisp_slice head_field(const oisp_head* head, const char* name, uint32_t size) noexcept nogil:

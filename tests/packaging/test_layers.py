@@ -34,7 +34,7 @@ LAYERS: list[set[str]] = [
         "oisp_core.validate",
         "oisp_core.proto_json",
     },
-    {"oisp_core.models", "oisp_core.reader", "oisp_core.reasons"},
+    {"oisp_core.form", "oisp_core.models", "oisp_core.reader", "oisp_core.reasons", "oisp_core.resync"},
     {"oisp_core.turn"},
     {"oisp_core.facts", "oisp_core.inflate", "oisp_core.links"},
     {"oisp_core.threads"},

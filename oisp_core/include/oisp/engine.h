@@ -9,6 +9,7 @@
 #include "http1.h"
 #include "message.h"
 #include "record.h"
+#include "resync.h"
 #include <stdint.h>
 
 enum oisp_conn_state {
@@ -39,10 +40,12 @@ enum oisp_side_state {
 typedef struct oisp_side {
   oisp_http1 http;
   oisp_buffer held;  /* pieces that wait: oisp_piece, bytes, oisp_piece, bytes ... */
+  oisp_resync *lost; /* what came since framing was lost */
   uint64_t offset;   /* of the next byte in the stream */
   uint8_t state;     /* enum oisp_side_state */
   uint8_t role;      /* OISP_TOKEN_REQUEST or OISP_TOKEN_RESPONSE */
-  uint8_t reserved[6];
+  uint8_t unconfirmed; /* the next message begins at a place that few others confirm */
+  uint8_t reserved[5];
 } oisp_side;
 
 /* Head of a piece that waits. A hole is a piece with `gap` and no bytes. */

@@ -10,6 +10,7 @@
 #include "buffer.h"
 #include "encode.h"
 #include "exchange.h"
+#include "form.h"
 #include "hash.h"
 #include "limits.h"
 #include "reader.h"
@@ -24,7 +25,7 @@ typedef struct oisp_origin {
   uint8_t attribution;    /* contract enum confidence.process_attribution */
   uint8_t plaintext;
   uint8_t midway;
-  uint8_t no_offsets; /* the producer cannot tell loss */
+  uint8_t no_offsets; /* 1: the producer cannot tell loss, 2: and counts do not agree */
   uint16_t port;      /* of the server, 0 unknown */
   uint64_t process;   /* one number per process, 0 unknown */
 } oisp_origin;
@@ -62,9 +63,13 @@ typedef struct oisp_turn {
   const oisp_origin *origin;
   oisp_exchange *x; /* NULL while nothing says that it may be AI */
   oisp_reader reader;    /* of a response that is a stream */
+  oisp_form *form;       /* of a request that is one */
   void *inflaters[2];   /* request, response: a Python Inflater, owned; NULL while there is none */
   uint8_t codings[2][4]; /* of content-encoding, in the order in which they were applied */
   uint8_t codings_count[2];
+  uint8_t by_message[2]; /* each message is coded by itself (gRPC) */
+  uint32_t parked;       /* pieces that wait to be inflated */
+  oisp_buffer coded;     /* of an undecided request: the coded bytes beyond those that were looked at */
   oisp_buffer strings;  /* what the slices below and in `verdict` point into; written once */
   oisp_buffer requests; /* request body, held for decoding */
   oisp_buffer responses;
@@ -139,6 +144,17 @@ typedef struct oisp_counters {
   uint64_t kernel_lost_records;
 } oisp_counters;
 
+/* A coded piece that waits. */
+typedef struct oisp_parked {
+  oisp_turn *turn;
+  uint64_t ts;
+  uint32_t size;
+  uint32_t made;  /* bytes that it gave */
+  uint8_t side;   /* 0 request, 1 response */
+  uint8_t status; /* enum oisp_status, of the codec */
+  uint8_t reserved[6];
+} oisp_parked;
+
 /* What all exchanges of one engine share. */
 typedef struct oisp_shared {
   const void *rules;    /* oisp_rules */
@@ -151,6 +167,8 @@ typedef struct oisp_shared {
   oisp_links results; /* results given out, by hash of id and text */
   oisp_links threads; /* conversations, by hash of their history, of the id of an answer or of a call */
   uint64_t hash_key[2];
+  oisp_buffer
+      parked; /* coded pieces of all exchanges: oisp_parked, bytes (a multiple of 8), in the order in which they came */
   oisp_buffer inflated; /* what one piece gave, wiped after each */
   uint64_t held;      /* bytes held by all connections together */
   uint64_t turns_open; /* exchanges in flight */
@@ -158,7 +176,8 @@ typedef struct oisp_shared {
   oisp_exchange *exchanges[16]; /* free ones, wiped */
   uint8_t exchanges_free;
   uint8_t chunks; /* ai.streaming_chunk wanted */
-  uint8_t reserved[6];
+  uint8_t delivering; /* what was parked is being read */
+  uint8_t reserved[5];
 } oisp_shared;
 
 #endif
