@@ -27,7 +27,7 @@ from oisp_core.message cimport (
 )
 from oisp_core.reassemble.http1 cimport (
     http1_feed, http1_finish, http1_free, http1_gap, http1_idle, http1_init, http1_no_body, http1_probe, http1_reset,
-    http1_tunnel, oisp_http1_chunk,
+    http1_tunnel, oisp_http1_chunk, oisp_http1_chunk_rest,
 )
 from oisp_core.reassemble.http2 cimport http2_role
 from oisp_core.reassemble.sniff cimport (
@@ -677,7 +677,7 @@ cdef size_t read_responses(engine_core* e, oisp_conn* c, oisp_side* side, uint64
     cdef oisp_tokens tokens
     cdef oisp_status status = OISP_OK
     cdef oisp_flow* f = c.flow
-    cdef size_t used = 0
+    cdef size_t used = 0, end
     tokens.at = e.tokens
     tokens.capacity = e.tokens_capacity
     if breaks(c, side, ts, data, size):

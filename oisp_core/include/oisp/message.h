@@ -170,9 +170,9 @@ typedef struct oisp_shared {
   oisp_buffer
       parked; /* coded pieces of all exchanges: oisp_parked, bytes (a multiple of 8), in the order in which they came */
   oisp_buffer inflated; /* what one piece gave, wiped after each */
-  uint64_t held;      /* bytes held by all connections together */
+  uint64_t held; /* bytes held by all connections together */
   uint64_t turns_open; /* exchanges in flight */
-  oisp_turn *turns;   /* free ones */
+  oisp_turn *turns; /* free ones */
   oisp_exchange *exchanges[16]; /* free ones, wiped */
   uint8_t exchanges_free;
   uint8_t chunks; /* ai.streaming_chunk wanted */
