@@ -27,6 +27,9 @@ class Peer:
     def close(self) -> None:
         self._listener.close()
 
+    def answer(self, body: bytes) -> bytes:
+        return b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body[::-1]
+
     def _accept(self) -> None:
         while True:
             try:
@@ -49,8 +52,7 @@ class Peer:
                 start = end + (int(length[1]) if length else 0)
                 if not self._fill(conn, received, start):
                     return
-                body = bytes(received[end:start])[::-1]
-                self._send(conn, sent, b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(body) + body)
+                self._send(conn, sent, self.answer(bytes(received[end:start])))
 
     def _head(self, conn: ssl.SSLSocket, received: bytearray, start: int) -> int:
         while (at := received.find(b"\r\n\r\n", start)) < 0:
