@@ -29,8 +29,9 @@ class Models:
         reasoning: int | None = None,
         service: str = "",
     ) -> tuple[float, float, float] | None:
-        """(input, output, request) in US dollars, or None where no price is known for this or the numbers contradict each
-        other; most models have no price of a request itself, which is 0 then. Tokens are those of an event: prompt includes cached and cache writes, completion includes reasoning."""
+        """(input, output, request) in US dollars, or None where no price is known for this or the numbers contradict
+        each other; most models have no price of a request itself, which is 0 then. Tokens are those of an event: prompt
+        includes cached and cache writes, completion includes reasoning."""
 
     def time_find(self, provider: str, name: str, rounds: int) -> bool:
         """Looks it up `rounds` times. For benchmarks."""

@@ -81,8 +81,9 @@ cdef class Models:
 
     def cost(self, str provider, str name, *, prompt, completion=None, cached=None, cache_write=None,
              cache_write_1h=None, reasoning=None, str service=""):
-        """(input, output, request) in US dollars, or None where no price is known for this or the numbers contradict each
-        other; most models have no price of a request itself, which is 0 then. Tokens are those of an event: prompt includes cached and cache writes, completion includes reasoning."""
+        """(input, output, request) in US dollars, or None where no price is known for this or the numbers contradict
+        each other; most models have no price of a request itself, which is 0 then. Tokens are those of an event: prompt
+        includes cached and cache writes, completion includes reasoning."""
         cdef bytes p = provider.encode(), n = name.encode(), s = service.encode()
         cdef oisp_model_match match = find_model(self, p, n)
         cdef oisp_tokens_used used

@@ -40,7 +40,7 @@ FOLD = 0x2020202020202020
 _MASK = (1 << 64) - 1
 GLOB_REGION, GLOB_LABEL, GLOB_MANY, GLOB_REST = b"\x01", b"\x02", b"\x03", b"\x04"
 # enum oisp_rule_flag
-WEBSOCKET, GRPC, ALONE, NOT_AI, ANY_PATH = 1, 2, 4, 8, 16
+WEBSOCKET, GRPC, ALONE, NOT_AI, ANY_PATH, EVERYWHERE = 1, 2, 4, 8, 16, 32
 # enum oisp_header_action
 AUTHORIZATION, CREDENTIAL, ORGANIZATION, PROJECT, SIGNAL, CONTENT_TYPE, UPGRADE, SUBPROTOCOL, COOKIE = (
     1 << i for i in range(9)
@@ -316,7 +316,7 @@ class _Compiler:
     def _gates(self, entries: list[tuple[int, Endpoint]], terminal: int) -> list[int]:
         """Rules without a provider for an unknown host: one for each thing that may stand at this path."""
         seen: dict[Any, int] = {}
-        for _, e in entries:
+        for provider, e in entries:
             if e.kind == 0 or not (e.shape or e.alone):
                 continue
             key = (e.dialect, e.kind, e.request_type, e.shape, e.websocket, e.grpc, e.variants)
@@ -328,6 +328,10 @@ class _Compiler:
             else:
                 seen[key] = len(self.rows["rules"])
                 self.rows["rules"].append(self._row(e, 0, terminal))
+            if provider == 0:
+                row = list(self.rows["rules"][seen[key]])
+                row[11] |= EVERYWHERE
+                self.rows["rules"][seen[key]] = tuple(row)
         shapes = list(self.semconv.shapes.values())
 
         def strictness(rule: int) -> tuple[int, int]:

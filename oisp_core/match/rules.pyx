@@ -66,6 +66,7 @@ cdef enum:
     TOKENS_MAX = 24      # of one path, from its end; more only come from paths that no pattern is as long as
     FOUND_MAX = 12       # terminals kept of one path, the most specific ones
     OWNERS_MAX = 4       # providers that share one host
+    EVERYWHERE = 32      # one more enum oisp_rule_flag: the path means the same whoever serves it
     RULES_MAX = 32       # rules of those at one path, the most specific ones
     WINDOW = 4096        # bytes of a body that are looked at: the keys that decide stand at its start
     DEPTH_MAX = 64       # nesting that is followed in a body
@@ -1078,6 +1079,19 @@ cdef inline void choose(const oisp_rules* r, const Place* place, Path* path, Cho
     choice.methods = entry.methods
 
 
+cdef bint means_the_same_everywhere(const oisp_rules* r, Path* path, const Choice* choice) noexcept nogil:
+    cdef const oisp_rule_terminal* t
+    cdef uint32_t i, g
+    if choice.rules != choice.own:
+        find_path(r, path)
+    for i in range(path.found):
+        t = &r.terminals[path.terminals[i] - 1]
+        for g in range(t.gates_first, t.gates_first + t.gates_count):
+            if r.rules[r.gates[g]].flags & EVERYWHERE:
+                return 1
+    return 0
+
+
 cdef uint16_t by_path(const oisp_rules* r, const oisp_head* head, Path* path, uint8_t method,
                       const Fields* fields, oisp_verdict* out) noexcept nogil:
     """The host is unknown: a path that some provider has makes a candidate. Answers which path."""
@@ -1168,10 +1182,20 @@ cdef void match_request(const oisp_rules* r, const oisp_head* head, oisp_verdict
         out.evidence = OISP_EVIDENCE_HOST
         out.provider = place.owners[0]
         choose(r, &place, &path, &choice)
-        if not choice.methods & method:
+        if choice.methods & method:
+            read_fields(r, head, OISP_SIGNAL_REQUEST, 0, &fields)
+            by_host(r, head, &choice, &path, method, &fields, out)
+        elif means_the_same_everywhere(r, &path, &choice):
+            # Not among what is known of this provider, but everybody knows it: the body has to say.
+            read_fields(r, head, OISP_SIGNAL_REQUEST, 1, &fields)
+            out.evidence = 0
+            terminal = by_path(r, head, &path, method, &fields, out)
+            if terminal == 0:
+                dismiss(out)
+                out.evidence = OISP_EVIDENCE_HOST
+                return
+        else:
             return
-        read_fields(r, head, OISP_SIGNAL_REQUEST, 0, &fields)
-        by_host(r, head, &choice, &path, method, &fields, out)
         out.account_type = place.account
         if place.region.size:
             out.region = place.region

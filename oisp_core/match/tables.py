@@ -25,7 +25,7 @@ from oisp_core.match import trie
 __all__ = ["COMPILED", "DTYPES", "KEY_NODES_MAX", "Tables", "check", "dump", "load", "load_tables", "source_hash"]
 
 MAGIC = b"OISPREG2"
-COMPILER = "3"
+COMPILER = "4"
 """Changes whenever the same files give other tables, so that stored ones are made anew."""
 COMPILED = "compiled.bin"
 FILE_BYTES = 4 << 20

@@ -78,7 +78,8 @@ def test_the_handshake_names_the_host_where_the_authority_does_not(registry: Reg
     path = "/v1/chat/completions"
     assert registry.match("POST", path, "", sni="api.openai.com").provider == "openai"
     assert registry.match("POST", path, "10.1.2.3", sni="api.openai.com").provider == "openai"
-    assert registry.match("POST", path, "api.groq.com", sni="api.openai.com").evidence == ("host",)
+    assert registry.match("GET", path, "api.groq.com", sni="api.openai.com").evidence == ("host",)
+    assert registry.match("POST", path, "api.groq.com", sni="api.openai.com").provider == "groq"
 
 
 def test_requests_to_a_proxy_carry_a_whole_url(registry: Registry) -> None:
