@@ -117,15 +117,18 @@ def _path_step(semconv: Semconv, case: Case, path: str, owners: set[str]) -> tup
             if _path_fits(pattern, tokens):
                 found.append((len(path_tokens(pattern)), who, provider, endpoint, pattern))
     found.sort(key=lambda f: -f[0])
+    # A known host at a path that it is not known for is asked as an unknown one, if everybody knows the path.
+    own = any(not _lost(case, owners, provider, endpoint) for _, _, provider, endpoint, _ in found)
     candidates: list[Endpoint] = []
     lines: dict[tuple[bool, str], list[str]] = {}
     for _, who, provider, endpoint, pattern in found:
-        lost = _lost(case, owners, provider, endpoint)
+        everywhere = provider is None and not own
+        lost = _lost(case, set() if everywhere else owners, provider, endpoint)
         if not lost:
             candidates.append(endpoint)
         kind = KINDS[endpoint.kind - 1] if endpoint.kind else "not AI"
         text = f"{pattern}: {kind}" + (f", dialect {endpoint.dialect}" if endpoint.dialect else "")
-        text += f"; lost, {lost}" if lost else ""
+        text += f"; lost, {lost}" if lost else "; the body has to say" if owners and everywhere else ""
         lines.setdefault((not lost, text), []).append(f"{who}.{endpoint.name}" if provider else who)
     for (hit, text), names in lines.items():
         more = f" and {len(names) - NAMES_SHOWN} more" if len(names) > NAMES_SHOWN else ""
@@ -250,7 +253,10 @@ def explain(registry: Registry, semconv: Semconv, case: Case) -> Explanation:
         path, candidates = _path_step(semconv, case, url.path or "/", owners)
         steps += [path, _header_step(semconv, case, verdict)]
         candidates = candidates or ([] if owners else _any_path(semconv))
-        body = _body_step(semconv, case, candidates, bool(owners))
+        asked = bool(owners) and any(
+            e for p in semconv.providers if p.id in owners for e in p.endpoints if e in candidates
+        )
+        body = _body_step(semconv, case, candidates, asked)
         steps += [body] if body else []
     return Explanation(steps, verdict)
 

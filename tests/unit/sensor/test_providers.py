@@ -135,6 +135,19 @@ def test_explain_a_known_host(capsys: pytest.CaptureFixture[str]) -> None:
     assert key not in out
 
 
+def test_explain_a_known_host_at_a_path_that_it_is_not_known_for(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    body = tmp_path / "body.json"
+    body.write_text('{"model":"m","input":"hi"}')
+    code, out, _ = run(capsys, "explain", "https://api.sambanova.ai/v1/responses", "--body", str(body))
+    assert code == 0
+    assert "+ /responses: chat, dialect openai.responses; the body has to say" in out
+    assert "+ openai.responses" in out
+    assert "provider    sambanova" in out
+    assert "confidence  medium, by payload_inspection, from path, body, model" in out
+
+
 def test_explain_a_gateway(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     body = tmp_path / "body.json"
     body.write_text(CHAT)
