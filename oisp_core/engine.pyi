@@ -29,8 +29,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     ts_end_ns: int | None = None
 
 class Response(msgspec.Struct, frozen=True, kw_only=True):
-    """The response to a `Request`. `complete=False`: it was cut. messages: of a WebSocket, after a status of 101: direction
-    (">" or "<"), data, time in Unix nanoseconds.
+    """The response to a `Request`. `complete=False`: it was cut. messages: of a WebSocket, after a status of 101:
+    direction (">" or "<"), data, time in Unix nanoseconds.
     """
 
     status: int
