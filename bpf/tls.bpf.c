@@ -563,6 +563,17 @@ INLINE void prepare(struct handle *key, u64 start, u32 function, u64 name) {
   }
 }
 
+/* This handle is fresh, so its stream is known from its first byte. */
+INLINE void make_fresh(u64 ssl, u64 pid_tgid, u64 start, u32 flags) {
+  struct handle key = {.ssl = ssl, .tgid = pid_tgid >> 32};
+  struct conn *c = bpf_map_lookup_elem(&conns, &key);
+  if (c && c->start_time == start && c->offset[0] == 0 && c->offset[1] == 0)
+    return; /* a second probe */
+  if (c)
+    drop_conn(key.ssl, pid_tgid);
+  add_conn(&key, start, flags);
+}
+
 INLINE int enter(struct pt_regs *ctx, u32 function) {
   u64 pid_tgid = bpf_get_current_pid_tgid();
   u64 start = process_start((struct task_struct *)bpf_get_current_task());
@@ -584,6 +595,10 @@ INLINE int enter(struct pt_regs *ctx, u32 function) {
     } else {
       drop_conn(key.ssl, pid_tgid);
     }
+    return 0;
+  }
+  if (function == FN_BEGIN) {
+    make_fresh(REG_1(ctx), pid_tgid, start, 0);
     return 0;
   }
   if (function == FN_CTRL && (u32)REG_2(ctx) != SSL_CTRL_SET_TLSEXT_HOSTNAME)
@@ -671,17 +686,6 @@ INLINE int leave(struct pt_regs *ctx, u32 function, int shared) {
   if (n)
     put_call(t, &call, pid_tgid, n);
   return 0;
-}
-
-/* This handle is fresh, so its stream is known from its first byte. */
-INLINE void make_fresh(u64 ssl, u64 pid_tgid, u64 start, u32 flags) {
-  struct handle key = {.ssl = ssl, .tgid = pid_tgid >> 32};
-  struct conn *c = bpf_map_lookup_elem(&conns, &key);
-  if (c && c->start_time == start && c->offset[0] == 0 && c->offset[1] == 0)
-    return; /* a second probe */
-  if (c)
-    drop_conn(key.ssl, pid_tgid);
-  add_conn(&key, start, flags);
 }
 
 /* SSL_new returned. */
@@ -1134,6 +1138,7 @@ ENTER(21)
 ENTER(22)
 ENTER(23)
 ENTER(24)
+ENTER(25)
 #define ENTER_GO(number) \
   SEC("uprobe") int enter_##number(struct pt_regs *ctx) { return enter_go(ctx, number); }
 ENTER_GO(13)

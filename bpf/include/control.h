@@ -34,7 +34,8 @@ enum function {
   FN_SENDFILE = 21, /* ssize_t SSL_sendfile(ssl, fd, offset, size, flags): bytes that no user buffer ever holds */
   FN_SERVER_NAME = 22, /* int gnutls_server_name_set(session, type, name, size) */
   FN_UNCORK = 23, /* gnutls_record_uncork(session, wait): sends again, to the wire, what was written before */
-  FN_HOST_NAME = 24 /* int SSL_set_tlsext_host_name(ssl, name): BoringSSL has it as a function */
+  FN_HOST_NAME = 24, /* int SSL_set_tlsext_host_name(ssl, name): BoringSSL has it as a function */
+  FN_BEGIN = 25 /* int SSL_do_handshake(ssl), where SSL_new is not known: a handle that moved bytes is a new one */
 };
 
 #define COOKIE_RETURN 256 /* set in the cookie of a RET; the rest is the function */
@@ -43,14 +44,14 @@ enum function {
 enum scope_mode { SCOPE_TREE = 1, SCOPE_CGROUP = 2, SCOPE_UID = 3, SCOPE_ALL = 4, SCOPE_EXE = 5 };
 
 struct settings {
-  u32 mode;         /* enum scope_mode; TREE is the table of process ids, grown at fork when `follow` is set */
-  u32 follow;       /* children of the processes in the table join it */
-  u32 self[2];      /* thread groups of the sensor itself, never in scope */
-  u32 uid;          /* SCOPE_UID */
+  u32 mode; /* enum scope_mode; TREE is the table of process ids, grown at fork when `follow` is set */
+  u32 follow; /* children of the processes in the table join it */
+  u32 self[2]; /* thread groups of the sensor itself, never in scope */
+  u32 uid; /* SCOPE_UID */
   u32 cgroup_level; /* SCOPE_CGROUP: depth of `cgroup` below the root of the unified hierarchy */
   u64 cgroup;
   u64 wake_bytes; /* wake the reader when this much waits: a quarter of the ring */
-  u64 exe_inode;  /* SCOPE_EXE: the executable, as the kernel names it; its processes stand in the table */
+  u64 exe_inode; /* SCOPE_EXE: the executable, as the kernel names it; its processes stand in the table */
   u32 exe_device;
   u32 plaintext; /* HTTP on plain sockets is captured too */
 };

@@ -24,6 +24,7 @@ from oisp_sensor.capture import elf
 _SOURCE = b"ssl_lib.cc\0"
 # Reasons, as openssl/ssl.h and err.h number them: part of the interface, never renumbered.
 _NOT_CALLED, _BAD_LENGTH, _NULL_CONTEXT, _HANDSHAKE_FAILURE, _UNINITIALIZED = 66, 111, 185, 215, 226
+_TYPE_NOT_SET = 134  # of SSL_do_handshake: neither client nor server
 _WRITE = frozenset({_NOT_CALLED, _BAD_LENGTH, _HANDSHAKE_FAILURE, _UNINITIALIZED})
 _NEIGHBOURS = 60  # lines from SSL_peek to SSL_write; 21 or 22 in the releases looked at
 _MAX_SITES = 1024
@@ -210,16 +211,28 @@ def _functions(file: elf.Elf, groups: list[_Group]) -> dict[str, elf.Function]:
     read = _only([g for g in near if _changes_something(file, g)], "SSL_read")
     if len(near) > 2 or len({g.line_of(_NOT_CALLED) for g in near}) != 1:
         raise _Unclear("BoringSSL without symbols: what stands before SSL_write is not SSL_peek and SSL_read")
-    new = _only([g for g in groups if g.reasons == {_NULL_CONTEXT}], "SSL_new")
-    if new.line_of(_NULL_CONTEXT) > read.line_of(_NOT_CALLED):
-        raise _Unclear("BoringSSL without symbols: its functions stand in an order that is not known")
     found = {}
-    for name, group in {"SSL_write": write, "SSL_read": read, "SSL_new": new}.items():
+    for name, group in {"SSL_write": write, "SSL_read": read, **_beginning(groups, read)}.items():
         place = file.file_offset(group.start)
         if place is None:
             raise _Unclear(f"BoringSSL without symbols: {name} is in no executable segment")
         found[name] = elf.Function(name, group.start, place, group.end - group.start)
     return found
+
+
+def _beginning(groups: list[_Group], read: _Group) -> dict[str, _Group]:
+    """By what a new connection is known: SSL_new, or where link-time optimisation has put it into others,
+    SSL_do_handshake."""
+    new = [g for g in groups if g.reasons == {_NULL_CONTEXT}]
+    if new:
+        name, group, reason = "SSL_new", _only(new, "SSL_new"), _NULL_CONTEXT
+    else:
+        shakes = [g for g in groups if g.reasons == {_TYPE_NOT_SET}]
+        name, group = "SSL_do_handshake (begins)", _only(shakes, "neither SSL_new nor SSL_do_handshake, which")
+        reason = _TYPE_NOT_SET
+    if group.line_of(reason) > read.line_of(_NOT_CALLED):
+        raise _Unclear("BoringSSL without symbols: its functions stand in an order that is not known")
+    return {name: group}
 
 
 def _changes_something(file: elf.Elf, group: _Group) -> bool:

