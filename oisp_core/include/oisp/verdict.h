@@ -49,7 +49,7 @@ enum oisp_evidence {
   OISP_EVIDENCE_MODEL = 64, /* a model was named in the payload (set by the engine after decode) */
   OISP_EVIDENCE_PORT = 128,
   OISP_EVIDENCE_NEVER = 256, /* a rule names this host as never AI */
-  OISP_EVIDENCE_PATHLESS = 512 /* the path is not known: the body alone has to tell; `rule` is what is asked here usually */
+  OISP_EVIDENCE_PATHLESS = 512 /* the path is not known, the body has to tell; `rule` is what is usual here */
 };
 
 /* What an exchange is about: chat, completion, ... as words in ext.oisp.kind. */
