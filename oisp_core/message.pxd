@@ -19,6 +19,8 @@ cdef void turn_response_data(oisp_shared* s, oisp_turn* t, const uint8_t* data, 
 cdef void turn_response_gap(oisp_shared* s, oisp_turn* t, uint64_t size) noexcept nogil
 # A field behind the body (gRPC's status).
 cdef void turn_response_trailer(oisp_shared* s, oisp_turn* t, oisp_slice name, oisp_slice value) noexcept nogil
+# Up to `size` bytes may be missing here, all of them between two documents: that is said, and reading goes on.
+cdef void turn_response_doubt(oisp_turn* t, uint64_t size) noexcept nogil
 # Emits what is left to emit. The caller frees the turn then.
 cdef void turn_response_end(oisp_shared* s, oisp_turn* t, uint64_t ts, int ends) noexcept nogil
 # What waits to be inflated is read: at the end of a batch.

@@ -800,6 +800,12 @@ cdef void turn_response_gap(oisp_shared* s, oisp_turn* t, uint64_t size) noexcep
         drop_body(s, &t.responses)
 
 
+cdef void turn_response_doubt(oisp_turn* t, uint64_t size) noexcept nogil:
+    t.response_seen += size
+    t.answered.response_lost += size
+    t.answered.reasons |= REASON_RESPONSE_LOST
+
+
 cdef void settle_framing(oisp_shared* s, oisp_turn* t) noexcept nogil:
     """No more first bytes will come."""
     if t.framed or t.responses.size == 0:

@@ -17,6 +17,8 @@ cdef extern from "oisp/streams.h" nogil:
         OISP_STREAM_DOUBT_RESPONSE
         OISP_STREAM_LATE_END
         OISP_STREAM_TOUCHED
+        OISP_STREAM_OPEN_REQUEST
+        OISP_STREAM_OPEN_RESPONSE
         OISP_LATE_HEAD
         OISP_LATE_DATA
         OISP_LATE_GAP
@@ -43,6 +45,7 @@ cdef extern from "oisp/streams.h" nogil:
         uint64_t waiting[2]
         uint64_t doubt[2]
         uint64_t since
+        uint32_t tail[2]
         uint32_t id
         uint32_t flags
     ctypedef struct oisp_stream_range:

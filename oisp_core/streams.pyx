@@ -9,7 +9,8 @@ Request and response have the same stream number, so that a pair cannot be wrong
     out unpaired.
   * A hole inside a DATA frame is counted for its stream. A hole that may hide frames may have swallowed bytes of every stream
     that is open in that direction. Where a length was announced, what comes after the hole waits until it shows whether, and
-    how much, is missing; elsewhere the hole is counted for each of them, since none can be proved whole.
+    how much, is missing. Elsewhere the hole is counted for each of them, since none can be proved whole, but for a JSON body
+    that begins after it (a document has one beginning); server-sent events go on where the hole lies between two of them.
   * Fields that the table of HPACK does not know are left out and said; the model, the dialect and the content are then found
     in the bodies.
 """
@@ -20,7 +21,8 @@ from libc.string cimport memcmp, memcpy, memset
 from oisp_core.message cimport (
     OISP_END_CUT, OISP_TURN_CONNECT, OISP_TURN_ORPHAN, OISP_TURN_REQUEST_DONE, OISP_TURN_REQUEST_HEAD,
     oisp_origin, oisp_shared, oisp_turn, turn_free, turn_new, turn_request_data, turn_request_end, turn_request_gap,
-    turn_request_head, turn_response_data, turn_response_end, turn_response_gap, turn_response_head, turn_response_trailer,
+    turn_request_head, turn_response_data, turn_response_doubt, turn_response_end, turn_response_gap, turn_response_head,
+    turn_response_trailer,
 )
 from oisp_core.reassemble.http2 cimport (
     OISP_HEAD_INTERIM, OISP_HEAD_KIND, OISP_HEAD_PARTIAL, OISP_HEAD_PUSH, OISP_SETTING_LOST, http2_feed, http2_finish,
@@ -452,8 +454,17 @@ cdef inline uint32_t doubt_flag(int which) noexcept nogil:
     return OISP_STREAM_DOUBT_RESPONSE if which else OISP_STREAM_DOUBT_REQUEST
 
 
+cdef inline uint32_t open_flag(int which) noexcept nogil:
+    return OISP_STREAM_OPEN_RESPONSE if which else OISP_STREAM_OPEN_REQUEST
+
+
 cdef void give_data(oisp_streams* st, oisp_stream* t, int which, const uint8_t* data, size_t size, uint64_t ts) noexcept nogil:
+    cdef size_t k
+    if size == 0:
+        return
     t.seen[which] += size
+    for k in range(size - 4 if size > 4 else 0, size):
+        t.tail[which] = t.tail[which] << 8 | data[k]
     if which:
         turn_response_data(st.shared, t.turn, data, size, ts)
     else:
@@ -479,6 +490,8 @@ cdef void body_data(oisp_streams* st, oisp_stream* t, int which, const uint8_t* 
             return
         st.shared.count.limits += 1
         resolve(st, t, which)
+    if t.flags & open_flag(which) and size:
+        decide(st, t, which, data, size)
     give_data(st, t, which, data, size, ts)
 
 
@@ -503,8 +516,37 @@ cdef void doubt(oisp_streams* st, oisp_stream* t, int which, uint64_t size, uint
         t.doubt[which] += size
         t.flags |= doubt_flag(which)
         settle_body(st, t, which, ts)
-    else:
+    elif t.turn.codings_count[which] and t.seen[which]:
         give_gap(st, t, which, size)
+    else:
+        t.doubt[which] += size
+        t.flags |= open_flag(which)
+
+
+cdef bint is_json(const oisp_turn* t, int which) noexcept nogil:
+    """One document, as far as its head says. Bodies of requests are, where they begin like one."""
+    cdef const uint8_t* d = t.type.data
+    return which == OISP_STREAM_REQUEST or (t.type.size >= 16 and memcmp(d, b"application/json", 16) == 0)
+
+
+cdef bint begins_event(const uint8_t* d, size_t n) noexcept nogil:
+    """A field, or a comment, of a server-sent event."""
+    return (n >= 5 and memcmp(d, b"data:", 5) == 0) or (n >= 6 and memcmp(d, b"event:", 6) == 0) or \
+        (n >= 3 and memcmp(d, b"id:", 3) == 0) or (n >= 6 and memcmp(d, b"retry:", 6) == 0) or d[0] == c":"
+
+
+cdef void decide(oisp_streams* st, oisp_stream* t, int which, const uint8_t* data, size_t size) noexcept nogil:
+    """The first bytes after a hole that may have touched this body, of which no length is known."""
+    cdef uint64_t lost = t.doubt[which]
+    cdef bint between = t.tail[which] & 0xFFFF == 0x0A0A or t.tail[which] & 0xFFFFFF == 0x0A0D0A
+    t.flags &= ~open_flag(which)
+    t.doubt[which] = 0
+    if t.seen[which] == 0 and (data[0] == c"{" or data[0] == c"[") and is_json(t.turn, which):
+        return
+    if which and (between or t.seen[which] == 0) and begins_event(data, size) and t.turn.codings_count[1] == 0:
+        turn_response_doubt(t.turn, lost)
+    else:
+        give_gap(st, t, which, lost)
 
 
 cdef void settle_body(oisp_streams* st, oisp_stream* t, int which, uint64_t ts) noexcept nogil:
@@ -524,6 +566,9 @@ cdef void resolve(oisp_streams* st, oisp_stream* t, int which) noexcept nogil:
     cdef uint32_t at = 0
     cdef uint64_t got = t.seen[which] + t.waiting[which]
     cdef uint64_t missing = t.length[which] - got if got < t.length[which] else 0
+    if t.flags & open_flag(which):
+        t.flags &= ~open_flag(which)
+        give_gap(st, t, which, t.doubt[which])
     if not t.flags & doubt_flag(which):
         return
     t.flags &= ~doubt_flag(which)

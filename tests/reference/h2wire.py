@@ -43,7 +43,9 @@ class Side:
         self.encoder = hpack.Encoder()
 
     def block(self, fields: Fields, huffman: bool = True) -> bytes:
-        return bytes(self.encoder.encode(fields, huffman=huffman))
+        """Lengths are not put into the table: no encoder in use does that, for they hardly ever repeat."""
+        apart = [hpack.NeverIndexedHeaderTuple(n, v) if n == "content-length" else (n, v) for n, v in fields]
+        return bytes(self.encoder.encode(apart, huffman=huffman))
 
     def head(self, stream: int, fields: Fields, end: bool = False) -> bytes:
         """One HEADERS frame."""

@@ -19,7 +19,10 @@ enum oisp_stream_flags {
       8, /* a hole may have swallowed bytes of it: its length will tell, `held` waits for that */
   OISP_STREAM_DOUBT_RESPONSE = 16,
   OISP_STREAM_LATE_END = 32,    /* the end of the answer waits: nothing more of it comes */
-  OISP_STREAM_TOUCHED = 64      /* the end of the request may have been lost */
+  OISP_STREAM_TOUCHED = 64,     /* the end of the request may have been lost */
+  OISP_STREAM_OPEN_REQUEST =
+      128, /* a hole may have swallowed bytes of it, and no length will tell: what comes next may */
+  OISP_STREAM_OPEN_RESPONSE = 256
 };
 
 /* What waits: this head, then `size` bytes. */
@@ -51,6 +54,7 @@ typedef struct oisp_stream {
   uint64_t waiting[2];     /* bytes in `held` */
   uint64_t doubt[2];       /* bytes of holes that may be of this body */
   uint64_t since;          /* time of its first token */
+  uint32_t tail[2];        /* the last four bytes that were given on */
   uint32_t id;
   uint32_t flags;          /* enum oisp_stream_flags */
 } oisp_stream;

@@ -257,7 +257,7 @@ def test_roles_are_found_from_the_bytes() -> None:
         talk.answer(1, "hello")
         if server_first:
             talk.segments[0], talk.segments[1] = talk.segments[1], talk.segments[0]
-        engine = Engine(content="full", id_seed=1)
+        engine = Engine(content="full", id_seed=1, limits={"linked_calls": 64})
         for n, (direction, segment) in enumerate(talk.segments):  # seen by the server: its writes are the answers
             engine.feed(1, "read" if direction == ">" else "write", START + n * TICK, segment)
         assert pairs(events_of(engine)) == {"hi": "hello"}
@@ -278,7 +278,7 @@ def middle() -> list[tuple[str, bytes]]:
 
 @pytest.mark.parametrize("directions", [(">", "<"), ("write", "read")])
 def test_joined_in_the_middle(directions: tuple[str, str]) -> None:
-    engine = Engine(content="full", id_seed=1)
+    engine = Engine(content="full", id_seed=1, limits={"linked_calls": 64})
     if directions[0] == ">":
         engine.gap(1, ">")
     else:
@@ -297,7 +297,7 @@ def test_joined_in_the_middle(directions: tuple[str, str]) -> None:
 def test_joined_inside_a_frame() -> None:
     segments = middle()
     segments[0] = (">", segments[0][1][20:])
-    engine = Engine(content="full", id_seed=1)
+    engine = Engine(content="full", id_seed=1, limits={"linked_calls": 64})
     engine.gap(1, ">")
     for n, (direction, segment) in enumerate(segments):
         engine.feed(1, direction, START + n * TICK, segment)
@@ -336,7 +336,7 @@ def test_hosts_that_are_never_ai_are_dismissed() -> None:
     talk = Talk()
     talk.send(talk.client.head(1, [(":method", "GET"), *request_fields("/", "eu.i.posthog.com")[1:]], True))
     talk.ask(3, "hi")
-    engine = Engine(content="full", id_seed=1)
+    engine = Engine(content="full", id_seed=1, limits={"linked_calls": 64})
     for n, (direction, segment) in enumerate(talk.segments):
         engine.feed(1, direction, START + n * TICK, segment)
     stats = engine.stats()
@@ -416,7 +416,7 @@ def test_bytewise_is_the_same_after_a_hole_too() -> None:
     hole = 7  # the request on stream 3
 
     def played(cut: Any) -> list[Event]:
-        engine = Engine(content="full", id_seed=1)
+        engine = Engine(content="full", id_seed=1, limits={"linked_calls": 64})
         at = {">": 0, "<": 0}
         for n, (direction, segment) in enumerate(talk.segments):
             for piece in cut((direction, segment)) if n < hole else [segment]:
