@@ -23,8 +23,8 @@ SSE = [(":status", "200"), ("content-type", "text/event-stream")]
 
 
 def conversation() -> tuple[list[tuple[str, bytes]], list[Owner | None]]:
-    """Twelve exchanges, three at a time, whose frames interleave; each segment belongs to one side of one of them. Lengths
-    are announced by most requests and by whole answers, not by streams."""
+    """Twelve exchanges, three at a time, whose frames interleave; each segment belongs to one side of one of them.
+    Lengths are announced by most requests and by whole answers, not by streams."""
     talk = Talk()
     owners: list[Owner | None] = [None] * len(talk.segments)
 
@@ -229,7 +229,7 @@ def test_a_hole_in_a_frame_is_counted_to_the_byte() -> None:
 
 
 def test_a_hole_over_a_frame_head_is_counted_by_the_length() -> None:
-    """From inside one DATA frame into the next: the length that was announced says how many bytes of the body are gone."""
+    """From inside one DATA frame into the next: the announced length says how many bytes of the body are gone."""
     at = place("<")
     _, answer = one_exchange((at, at + 700))
     assert answer["confidence"]["completeness"] == "partial"
