@@ -89,6 +89,7 @@ cdef enum:
     REGION_MAX = 98304          # bytes in which a boundary is looked for: three frames of default size with their heads
     CHAIN = 3                   # frames in a row that prove a boundary
     STREAMS_AHEAD = 65536       # how far the stream of a frame may lie beyond those seen, to be believed at a boundary
+    STREAMS_EVER = 1 << 24      # the same where none was seen yet: eight million requests on one connection
 
 cdef const char* PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 
@@ -164,7 +165,7 @@ cdef bint fits_size(const frame* f) noexcept nogil:
 cdef bint fits_flags(const frame* f) noexcept nogil:
     """No flags but those that are defined: what a boundary is asked for, though a receiver has to ignore others."""
     if f.kind == FRAME_DATA:
-        return f.flags & ~(END_STREAM | PADDED) == 0
+        return f.flags & ~(END_STREAM | PADDED) == 0 and (f.size > 0 or f.flags & END_STREAM)
     if f.kind == FRAME_HEADERS:
         return f.flags & ~(END_STREAM | END_HEADERS | PADDED | PRIORITY) == 0 and f.size > 0
     if f.kind == FRAME_SETTINGS or f.kind == FRAME_PING:
@@ -184,7 +185,7 @@ cdef bint is_boundary(const oisp_http2* p, const uint8_t* d) noexcept nogil:
     read_frame(d, &f)
     if f.kind > FRAME_CONTINUATION or f.size > p.frame_max or f.stream >> 31:
         return False
-    if p.highest and f.stream > p.highest and f.stream - p.highest > STREAMS_AHEAD:
+    if f.stream > p.highest and f.stream - p.highest > (STREAMS_AHEAD if p.highest else STREAMS_EVER):
         return False
     return fits_stream(p.role, &f) and fits_size(&f) and fits_flags(&f)
 
@@ -523,7 +524,8 @@ cdef int give_block(oisp_http2* p, const uint8_t* d, uint32_t size, bint held, o
     status = hpack_feed(&p.table, d, size, p.work, out, &used)
     out.capacity += ROOM
     name_tokens(p, out, begin)
-    choose_kind(p, out, begin, p.table.unknown or p.table.over or p.block_flags & BLOCK_CUT or status == OISP_BAD)
+    choose_kind(p, out, begin, p.table.unknown or p.table.over or p.block_flags & BLOCK_CUT
+                or (status != OISP_OK and status != OISP_FULL))
     if p.block_flags & BLOCK_TRAILERS:
         for k in range(begin, out.count):
             out.at[k].kind = OISP_TOKEN_TRAILER
@@ -590,6 +592,8 @@ cdef void lose_block(oisp_http2* p, oisp_tokens* out) noexcept nogil:
             size = 0
         p.held.size = p.at + size
     p.block_flags |= BLOCK_CUT
+    p.frame = p.block  # where the block ends is not known
+    p.size = 0
     if not p.block_flags & BLOCK_BEGUN:
         p.at = 0
     give_block(p, p.held.data + p.at, p.held.size - p.at, True, out)
