@@ -40,7 +40,7 @@ LIMITS: Final[tuple[Limit, ...]] = (
         "head_bytes", 256 * KIB, KIB, 16 * MIB, "bytes",
         "Servers take 8 to 64 KiB (nginx 8 KiB a line, Apache 8 KiB a field, Node 16 KiB, h11 64 KiB); a watcher must "
         "read what any of them takes, cookies and JWTs included.",
-        "the direction is not HTTP/1.1 any more: it resynchronises",
+        "HTTP/1.1: the direction resynchronises; HTTP/2: the fields are unknown, and the head counts as partial",
     ),
     Limit(
         "head_fields", 256, 16, 65535, "fields",
@@ -93,7 +93,7 @@ LIMITS: Final[tuple[Limit, ...]] = (
     Limit(
         "table_bytes", 64 * KIB, 4 * KIB, MIB, "bytes of a connection and direction",
         "SETTINGS_HEADER_TABLE_SIZE is 4 KiB by default (RFC 7541), Chrome asks for 64 KiB.",
-        "the table is not followed any further: fields of later heads are unknown, never guessed",
+        "older entries are not kept: fields that refer to them are unknown, never guessed",
     ),
     Limit(
         "inflate_ratio", 200, 2, 100000, "bytes out for a byte in",

@@ -10,7 +10,7 @@ to what is not known are counted, and so said, instead of being answered from a 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport SIZE_MAX, UINT32_MAX, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memmove, memset
+from libc.string cimport memmove, memset
 
 from oisp_core.reassemble.face cimport tokens_as_objects
 from oisp_core.reassemble.tokens import Status, Token
@@ -29,6 +29,7 @@ cdef extern from "oisp/hpack_tables.h" nogil:
         uint8_t name_size
         uint8_t value_size
     const oisp_hpack_static* oisp_hpack_statics
+    void oisp_copy_short(uint8_t* to, const uint8_t* source, size_t size)
     void oisp_huffman_build()
     size_t oisp_huffman_room(size_t size)
     size_t oisp_huffman_decode(const uint8_t* data, size_t size, uint8_t* to)
@@ -41,6 +42,7 @@ cdef enum:
     FIRST_RING = 16
     LINK = 16             # before an arena: where the one before it lies; 16 keeps the bytes aligned
     NUMBER_MAX = 1 << 28  # of any integer in a block
+    NAMES = 2048          # bytes of names that are copied out of the table in one call
 
 cdef uint32_t NAME_UNKNOWN = UINT32_MAX       # in name_size of an entry: its value is known
 cdef uint32_t ENTRY_UNKNOWN = UINT32_MAX - 1  # nothing of it is
@@ -59,7 +61,8 @@ ctypedef struct text:
 ctypedef struct block:
     const uint8_t* at
     const uint8_t* end
-    uint8_t* work  # room for everything that is Huffman-coded in the rest of the block
+    uint8_t* work   # room for everything that is Huffman-coded in the rest of the block, and for `names` bytes
+    uint32_t names
 
 
 # ---- the table -----------------------------------------------------------------------------------------------------------
@@ -173,8 +176,8 @@ cdef inline void insert(oisp_hpack* h, text name, text value, uint32_t known) no
     entry = &h.entries[h.newest]
     entry.offset = h.end
     entry.name_size = known if known else name.size
-    memcpy(h.arena + h.end, name.data, name.size)
-    memcpy(h.arena + h.end + name.size, value.data, value.size)
+    oisp_copy_short(h.arena + h.end, name.data, name.size)
+    oisp_copy_short(h.arena + h.end + name.size, value.data, value.size)
     h.end += name.size + value.size
     h.count += 1
     h.size += <uint32_t> need
@@ -318,6 +321,7 @@ cdef inline int literal(oisp_hpack* h, block* b, oisp_tokens* out, size_t offset
     cdef uint32_t index = 0
     cdef uint16_t flags = 0
     cdef text name, value, ignored
+    cdef uint8_t referenced
     cdef oisp_hpack_entry* entry
     cdef int answer = read_number(b, 0x3F if first & 0x40 else 0x0F, &index)
     if answer == READ and index == 0:
@@ -326,12 +330,19 @@ cdef inline int literal(oisp_hpack* h, block* b, oisp_tokens* out, size_t offset
         return answer
     if index > OISP_HPACK_STATIC:
         name.data, name.size = b.at, 0
+        referenced = h.referenced
         entry = dynamic_entry(h, index, &name, &ignored)
         if entry == NULL and not may_be_older(h):
             return WRONG
         if entry == NULL or entry.name_size >= ENTRY_UNKNOWN:
             flags = OISP_FIELD_NAME_UNKNOWN
             name.size = 0
+        elif name.size <= b.names:  # so that the table may be moved in place when the entry is inserted
+            oisp_copy_short(b.work, name.data, name.size)
+            name.data = b.work
+            b.work += name.size
+            b.names -= name.size
+            h.referenced = referenced
     elif index:
         static_name(index, &name)
     answer = read_text(b, &value)
@@ -412,12 +423,13 @@ cdef oisp_status hpack_feed(oisp_hpack* h, const uint8_t* data, size_t size, ois
     hpack_release(h)
     if h.failed:
         return <oisp_status> h.failed
-    if size > NUMBER_MAX or not oisp_buffer_reserve(work, oisp_huffman_room(size)):
+    if size > NUMBER_MAX or not oisp_buffer_reserve(work, oisp_huffman_room(size) + NAMES):
         h.failed = OISP_BAD
         return OISP_BAD
     b.at = begin = data
     b.end = data + size
     b.work = work.data
+    b.names = NAMES
     while b.at < b.end:
         if out.count >= out.capacity:
             used[0] = b.at - data

@@ -88,13 +88,16 @@ static const uint8_t lengths[SYMBOLS] = {
 };
 typedef struct look {
   uint8_t symbols[2];
-  uint8_t count; /* 0: the code is longer than LOOK bits */
-  uint8_t bits;  /* of both */
+  uint8_t
+      first; /* bits of the first symbol, and in the upper half how many symbols: 0 where the code is longer than LOOK */
+  uint8_t bits; /* of all */
 } look;
 
+static inline int look_count(const look *l) { return l->first >> 4; }
+
 static look looks[1 << LOOK];
-static uint16_t by_code[SYMBOLS];    /* symbols in the order of their codes */
-static uint32_t first[LONGEST + 1];  /* code of each length */
+static uint16_t by_code[SYMBOLS]; /* symbols in the order of their codes */
+static uint32_t first[LONGEST + 1]; /* code of each length */
 static uint32_t index_of[LONGEST + 1]; /* in by_code, of that code */
 static uint64_t beyond[LONGEST + 1]; /* all codes up to that length are below it, in the top bits of 64 */
 
@@ -128,15 +131,18 @@ void oisp_huffman_build(void) {
   for (uint32_t i = 0; i < 1 << LOOK; i++) {
     uint64_t bits = (uint64_t)i << (64 - LOOK);
     look *l = &looks[i];
-    int length;
+    int count = 0, first = 0;
     memset(l, 0, sizeof *l);
-    while (l->count < 2) {
+    while (count < 2) {
+      int length;
       int symbol = symbol_at(bits << l->bits, 5, &length);
       if (l->bits + length > LOOK)
         break;
-      l->symbols[l->count++] = (uint8_t)symbol;
+      first = count ? first : length;
+      l->symbols[count++] = (uint8_t)symbol;
       l->bits = (uint8_t)(l->bits + length);
     }
+    l->first = (uint8_t)(count << 4 | first);
   }
 }
 
@@ -149,16 +155,25 @@ static inline uint64_t load(const uint8_t *from) {
   return word;
 }
 
-/* The last bytes, symbol by symbol: no code may reach into what is not there. `n` bits of `bits` are. */
+/* The last bytes: no code may reach into what is not there. `n` bits of `bits` are. */
 static size_t decode_rest(uint64_t bits, int n, const uint8_t *p, const uint8_t *end, uint8_t *to) {
   uint8_t *out = to;
+  int length, symbol;
   for (;;) {
     while (n <= 56 && p < end) {
       bits |= (uint64_t)*p++ << (56 - n);
       n += 8;
     }
-    int length;
-    int symbol = symbol_at(bits, 5, &length);
+    const look *l = &looks[bits >> (64 - LOOK)];
+    if (look_count(l) && l->bits <= n) {
+      memcpy(out, l->symbols, 2);
+      out += look_count(l);
+      bits <<= l->bits;
+      n -= l->bits;
+      continue;
+    }
+    symbol = look_count(l) ? l->symbols[0] : symbol_at(bits, LOOK + 1, &length);
+    length = look_count(l) ? l->first & 15 : length;
     if (length > n) /* padding: fewer than 8 bits, all of them 1 */
       break;
     if (symbol == EOS)
@@ -181,18 +196,15 @@ size_t oisp_huffman_decode(const uint8_t *data, size_t size, uint8_t *to) {
     bits |= load(p) >> n;
     p += (63 - n) >> 3;
     n |= 56; /* at least so many are there now */
-    for (int i = 0; i < 4; i++) {
-      const look *l = &looks[bits >> (64 - LOOK)];
-      if (l->count == 0)
-        break;
+    const look *l = &looks[bits >> (64 - LOOK)];
+    for (int i = 0; i < 4 && look_count(l); i++) {
       memcpy(out, l->symbols, 2);
-      out += l->count;
+      out += look_count(l);
       bits <<= l->bits;
       n -= l->bits;
+      l = &looks[bits >> (64 - LOOK)];
     }
-    if (looks[bits >> (64 - LOOK)].count)
-      continue;
-    if (n < LONGEST) /* a long code, and not all of it may be here */
+    if (look_count(l) || n < LONGEST) /* the rest of a long code may not be here yet */
       continue;
     int length;
     int symbol = symbol_at(bits, LOOK + 1, &length);

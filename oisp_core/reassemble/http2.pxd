@@ -53,8 +53,9 @@ cdef void http2_init(oisp_http2* p, int role, oisp_buffer* work, size_t head_max
 #   FIELD ... HEAD_END (flags: enum oisp_body_kind | enum oisp_head_flags, number: content-length), pseudo fields among the
 #   fields; TRAILER ...; DATA; GAP; END; RESET; GOAWAY; SETTINGS (stream 0, flags: identifier or enum oisp_setting, number: value),
 #   one for each; WARNING. The offset of the tokens of a header block is that of its HEADERS frame.
-# Stops (OK) where the array has no room: give it at least 16, and fields_max + 16 to have every head whole in one call. Call
-# until it answers other than OK, or takes all and gives no token. BAD: what came is no frame; framing is lost.
+# FULL: it stopped, after a header block or since the array has no room; take the tokens and call again with the rest, which may
+# be nothing. Give it room for at least 32 tokens, and fields_max + 32 to have every head whole in one call.
+# BAD: what came is no frame; framing is lost.
 cdef oisp_status http2_feed(oisp_http2* p, const uint8_t* data, size_t size, oisp_tokens* out, size_t* used) noexcept nogil
 cdef oisp_status http2_gap(oisp_http2* p, uint64_t size, oisp_tokens* out) noexcept nogil
 # MORE: the stream ended inside a frame.

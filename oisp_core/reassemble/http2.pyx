@@ -740,8 +740,9 @@ cdef int run(oisp_http2* p, input* i, oisp_tokens* out) noexcept nogil:
     return answer
 
 
-cdef void release(oisp_http2* p) noexcept nogil:
-    hpack_release(&p.table)
+cdef inline void release(oisp_http2* p) noexcept nogil:
+    if p.table.referenced or p.table.old != NULL:
+        hpack_release(&p.table)
     if p.held.data != NULL and p.state != STATE_HOLD and p.state != STATE_BLOCK and p.state != STATE_SKIP \
             and not p.block_flags & BLOCK_OPEN:
         oisp_buffer_free(&p.held)
@@ -795,14 +796,14 @@ cdef oisp_status http2_feed(oisp_http2* p, const uint8_t* data, size_t size, ois
 cdef oisp_status answered(oisp_http2* p, int answer, oisp_tokens* out) noexcept nogil:
     if answer == STEP_FAIL and p.block_flags & BLOCK_OPEN and out.count:
         p.state = STATE_LOST
-        return OISP_OK
+        return OISP_FULL
     if answer == STEP_FAIL:
         lose_block(p, out)
         p.failed = OISP_BAD
         return OISP_BAD
-    if answer == STEP_STOP or http2_idle(p):
-        return OISP_OK
-    return OISP_MORE
+    if answer == STEP_STOP:
+        return OISP_FULL
+    return OISP_OK if http2_idle(p) else OISP_MORE
 
 
 cdef oisp_status http2_gap(oisp_http2* p, uint64_t size, oisp_tokens* out) noexcept nogil:
@@ -1026,7 +1027,7 @@ cdef class Http2Parser:
                 status = http2_feed(&self.p, <const uint8_t*> view.buf + pos, <size_t> view.len - pos, &self.out, &used)
                 tokens += tokens_as_objects(Token.make, &self.out)
                 pos += used
-                if status != OISP_OK or (self.out.count == 0 and pos == <size_t> view.len):
+                if status != OISP_FULL:
                     break
         finally:
             PyBuffer_Release(&view)

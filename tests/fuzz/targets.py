@@ -32,13 +32,18 @@ from oisp_core.reassemble.codecs import zstd
 from oisp_core.reassemble.content import Inflater
 from oisp_core.reassemble.eventstream import EventStreamParser
 from oisp_core.reassemble.grpc import GrpcParser
+from oisp_core.reassemble.hpack import HpackDecoder
 from oisp_core.reassemble.http1 import Http1Parser, probe
+from oisp_core.reassemble.http2 import Http2Parser, role_of
 from oisp_core.reassemble.multipart import MultipartParser
 from oisp_core.reassemble.ndjson import NdjsonParser
 from oisp_core.reassemble.sniff import sniff_bytes
 from oisp_core.reassemble.sse import SseParser
 from oisp_core.reassemble.tokens import Status, Token, TokenKind
 from oisp_core.reassemble.websocket import WebSocketParser
+from tests.reference.h2wire import JSON, SSE, Talk, frame, streamed
+from tests.reference.h2wire import data as data_frame
+from tests.reference.hpack import Bad, Decoder
 from tests.reference.vectors import VECTORS, join_data, parse
 from tests.reference.wire import START, TICK, answer, request, stream
 
@@ -56,6 +61,12 @@ PARSERS: dict[str, list[Callable[[], Any]]] = {
         lambda: Http1Parser("response"),
         lambda: Http1Parser("request", head_max=BOUND, fields_max=3),
         lambda: Http1Parser("response", head_max=BOUND, fields_max=3),
+    ],
+    "http2": [
+        lambda: Http2Parser("request"),
+        lambda: Http2Parser("response"),
+        lambda: Http2Parser("request", head_max=BOUND, fields_max=3, table_max=64),
+        lambda: Http2Parser("response", head_max=BOUND, fields_max=3, table_max=64),
     ],
     "sse": [SseParser, lambda: SseParser(event_max=BOUND)],
     "ndjson": [
@@ -147,6 +158,85 @@ def sniff(data: bytes) -> None:
 def sniff_seeds() -> list[bytes]:
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0"
     return [request(), answer(), preface, b"\x81\x05Hello", b"\x16\x03\x01\0\x05", b"SSH-2.0-x\r\n"]
+
+
+# --- HTTP/2 -----------------------------------------------------------------------------------------------------------
+
+
+def hpack(data: bytes) -> None:
+    """Blocks, each after a byte of its size (255: blocks are lost here), as the twin reads them."""
+    ours, twin = HpackDecoder(), Decoder()
+    at = 0
+    while at < len(data):
+        size, at = data[at], at + 1
+        if size == 255:
+            ours.lost()
+            twin.lost()
+            continue
+        block, at = data[at : at + size], at + size
+        tokens = ours.decode(block)
+        try:
+            expected, status = twin.decode(block), Status.OK
+        except Bad as error:
+            expected, status = error.args[0], Status.BAD
+        found = [(t.offset, None if t.flags & 2 else t.name, t.data, bool(t.flags & 1)) for t in tokens]
+        assert (found, ours.status, ours.unknown) == (expected, status, twin.unknown)
+        assert (ours.table, ours.certain) == (twin.table, not twin.unsure)
+        assert ours.held <= 3 * 4096
+        if status == Status.BAD:
+            return
+
+
+def hpack_seeds() -> list[bytes]:
+    vectors = [v for path in sorted((VECTORS / "hpack").glob("*.md")) for v in parse(path)]
+    return [
+        b"".join(bytes([len(s)]) + s if isinstance(s, bytes) else b"\xff" * (s[0] == "lost") for s in vector.steps)
+        for vector in vectors
+    ]
+
+
+def midway(data: bytes) -> None:
+    """A connection joined in its middle, or read on after a hole: bounded, and never ahead of what came."""
+    if not data:
+        return
+    role: Any = "request" if data[0] & 1 else "response"
+    parser = Http2Parser(role, midway=True, table_max=4096)
+    step = data[0] // 2 + 1
+    for i in range(1, len(data), step):
+        for token in parser.feed(data[i : i + step]):
+            assert token.offset <= parser.offset
+        assert parser.held <= 4 * 98304
+        assert parser.memory <= 5 * 98304
+        if parser.status == Status.BAD:
+            parser.resync()
+        if data[i] == 0xFD:
+            parser.gap(data[i - 1])
+    parser.finish()
+    assert parser.skipped <= parser.offset
+    assert role_of(data) in ("request", "response", None)
+
+
+def midway_seeds() -> list[bytes]:
+    return [bytes([i % 64]) + segment for dialog in talks() for i, (_, segment) in enumerate(dialog)]
+
+
+def talks() -> list[list[tuple[str, bytes]]]:
+    """Connections of HTTP/2."""
+    plain, mixed, odd = Talk(), Talk(), Talk()
+    plain.ask(1, "hi")
+    plain.answer(1, "hello")
+    plain.ask(3, "more")
+    plain.answer(3, "fine", length=False)
+    for stream_id in (1, 3):
+        mixed.ask(stream_id, "q", stream=True)
+        mixed.reply(mixed.server.head(stream_id, SSE))
+    for n, event in enumerate(events := streamed(["a", "b"])):
+        for stream_id in (3, 1):
+            mixed.reply(data_frame(stream_id, event, end=n == len(events) - 1))
+    odd.ask(1, "q")
+    odd.reply(odd.server.head(1, JSON), frame(3, 0, 1, b"\0\0\0\x08"), frame(7, 0, 0, bytes(8)))
+    odd.segments.insert(5, ("!", b"<20"))
+    return [plain.segments, mixed.segments, odd.segments]
 
 
 # --- content codings --------------------------------------------------------------------------------------------------
@@ -374,6 +464,7 @@ def engine_seeds() -> list[bytes]:
         http2_dialog(),
         [(">", chunked), ("<", head("HTTP/1.0 204 No"))],
         [(">", form), told],
+        *talks(),
     ]
     return [
         bytes([i % 3, i % 8, i, 0]) + b"".join(MARK + kind.encode() + data for kind, data in dialog)
@@ -434,6 +525,8 @@ def packed_seeds() -> list[bytes]:
 
 TARGETS: dict[str, Target] = {
     **{name: parser_target(name) for name in PARSERS},
+    "hpack": Target(hpack, hpack_seeds),
+    "http2-midway": Target(midway, midway_seeds),
     "sniff": Target(sniff, sniff_seeds),
     "content": Target(content, content_seeds),
     "engine": Target(engine, engine_seeds),

@@ -36,6 +36,11 @@ def goaway(last: int, code: int = 0, debug: bytes = b"") -> bytes:
     return frame(GOAWAY, 0, 0, struct.pack(">II", last, code) + debug)
 
 
+JSON: Fields = [(":status", "200"), ("content-type", "application/json")]
+SSE: Fields = [(":status", "200"), ("content-type", "text/event-stream")]
+"""Heads of answers."""
+
+
 class Side:
     """What one side of a connection sends: frames with a header table of their own."""
 

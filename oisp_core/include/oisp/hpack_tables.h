@@ -8,6 +8,7 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <string.h>
 
 enum { OISP_HPACK_STATIC = 61 };
 
@@ -22,6 +23,28 @@ typedef struct oisp_hpack_static {
 extern const oisp_hpack_static oisp_hpack_statics[OISP_HPACK_STATIC + 1];
 
 void oisp_huffman_build(void);
+
+/* Names and values are short: a call for each copy would cost more than the copy. */
+static inline void oisp_copy_short(uint8_t *to, const uint8_t *from, size_t size) {
+  uint64_t a, b;
+  uint32_t c, d;
+  if (size > 16) {
+    memcpy(to, from, size);
+  } else if (size >= 8) {
+    memcpy(&a, from, 8);
+    memcpy(&b, from + size - 8, 8);
+    memcpy(to, &a, 8);
+    memcpy(to + size - 8, &b, 8);
+  } else if (size >= 4) {
+    memcpy(&c, from, 4);
+    memcpy(&d, from + size - 4, 4);
+    memcpy(to, &c, 4);
+    memcpy(to + size - 4, &d, 4);
+  } else {
+    for (size_t i = 0; i < size; i++)
+      to[i] = from[i];
+  }
+}
 
 /* Bytes that `to` must have for `size` coded ones: codes have 5 bits at least, and writes are made two bytes at a time. */
 static inline size_t oisp_huffman_room(size_t size) { return size * 8 / 5 + 16; }

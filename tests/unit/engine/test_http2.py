@@ -14,10 +14,12 @@ from tests.reference.h2wire import (
     DATA,
     END_HEADERS,
     HEADERS,
+    JSON,
     PING,
     PREFACE,
     PUSH_PROMISE,
     SETTINGS,
+    SSE,
     WINDOW_UPDATE,
     Talk,
     answered,
@@ -31,9 +33,6 @@ from tests.reference.h2wire import (
     streamed,
 )
 from tests.reference.wire import START, TICK, Event, by_type, bytewise, events_of, feed_all, play, request
-
-JSON = [(":status", "200"), ("content-type", "application/json")]
-SSE = [(":status", "200"), ("content-type", "text/event-stream")]
 
 
 def text_of(event: Event) -> str:

@@ -10,16 +10,13 @@ from typing import Any
 import pytest
 
 from oisp_core import Engine
-from tests.reference.h2wire import Talk, answered, asked, data, request_fields, streamed
+from tests.reference.h2wire import JSON, SSE, Talk, answered, asked, data, request_fields, streamed
 from tests.reference.wire import START, TICK, Event, by_type, events_of
 
 COUNT = 12
 PAD = "y" * 40
 Owner = tuple[int, str]
 """Number of the exchange, and the side of it."""
-
-JSON = [(":status", "200"), ("content-type", "application/json")]
-SSE = [(":status", "200"), ("content-type", "text/event-stream")]
 
 
 def conversation() -> tuple[list[tuple[str, bytes]], list[Owner | None]]:
