@@ -29,7 +29,8 @@ from oisp_core.reassemble.http2 cimport (
     http2_free, http2_gap, http2_init, http2_release, http2_resync, http2_seeking, http2_setting,
 )
 from oisp_core.types cimport (
-    OISP_BAD, OISP_BODY_LENGTH, OISP_EVIDENCE_HOST, OISP_EVIDENCE_NEVER, OISP_EVIDENCE_PATHLESS, OISP_FULL, OISP_LIMIT, OISP_OK, OISP_TOKEN_DATA, OISP_TOKEN_END,
+    OISP_BAD, OISP_BODY_LENGTH, OISP_EVIDENCE_HOST, OISP_EVIDENCE_NEVER, OISP_EVIDENCE_PATHLESS, OISP_FULL, OISP_LIMIT, OISP_OK,
+    OISP_TOKEN_DATA, OISP_TOKEN_END,
     OISP_TOKEN_FIELD, OISP_TOKEN_GAP, OISP_TOKEN_GOAWAY, OISP_TOKEN_HEAD_END, OISP_TOKEN_REQUEST, OISP_TOKEN_RESET,
     OISP_TOKEN_RESPONSE, OISP_TOKEN_SETTINGS, OISP_TOKEN_TRAILER, OISP_TOKEN_WARNING, OISP_VERDICT_AI, OISP_VERDICT_NONE, oisp_buffer,
     oisp_buffer_append, oisp_buffer_free, oisp_field, oisp_head, oisp_slice, oisp_status, oisp_token, oisp_tokens, oisp_verdict,

@@ -41,7 +41,7 @@ from oisp_core.reassemble.sniff import sniff_bytes
 from oisp_core.reassemble.sse import SseParser
 from oisp_core.reassemble.tokens import Status, Token, TokenKind
 from oisp_core.reassemble.websocket import WebSocketParser
-from tests.reference.h2wire import JSON, SSE, Talk, frame, streamed
+from tests.reference.h2wire import JSON, SSE, Talk, goaway, reset, streamed
 from tests.reference.h2wire import data as data_frame
 from tests.reference.hpack import Bad, Decoder
 from tests.reference.vectors import VECTORS, join_data, parse
@@ -234,7 +234,7 @@ def talks() -> list[list[tuple[str, bytes]]]:
         for stream_id in (3, 1):
             mixed.reply(data_frame(stream_id, event, end=n == len(events) - 1))
     odd.ask(1, "q")
-    odd.reply(odd.server.head(1, JSON), frame(3, 0, 1, b"\0\0\0\x08"), frame(7, 0, 0, bytes(8)))
+    odd.reply(odd.server.head(1, JSON), reset(1), goaway(0))
     odd.segments.insert(5, ("!", b"<20"))
     return [plain.segments, mixed.segments, odd.segments]
 
