@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
 // A TLS server and clients of crypto/tls in one process, each connection on goroutines of its own.
-// Usage: client CERT KEY SIZE CLIENTS [STACK]. Prints the addresses that both ends see. With STACK the client's bytes lie
-// on its goroutine's stack, and that stack grows while they are written.
+// Usage: client CERT KEY SIZE CLIENTS [STACK]. Prints the addresses that both ends see. With STACK the server reads into
+// its goroutine's stack, and that stack grows and moves meanwhile.
 package main
 
 import (
@@ -41,30 +41,32 @@ func answer(c net.Conn, size int) {
 	c.Close()
 }
 
-func onHeap(c *tls.Conn, size, seed int) {
-	data := make([]byte, size)
-	pattern(data, seed)
-	_, err := c.Write(data)
+// The handshake happens inside the first Read: it needs more stack than a new goroutine has.
+func answerOnStack(c *tls.Conn, size int) {
+	var got [1500]byte
+	for n := 0; n < size; {
+		m, err := c.Read(got[n:size])
+		must(err)
+		n += m
+	}
+	back := make([]byte, size)
+	for i := range back {
+		back[i] = got[size-1-i]
+	}
+	_, err := c.Write(back)
 	must(err)
+	c.Close()
 }
 
-func onStack(c *tls.Conn, seed int) {
-	var data [1500]byte
-	pattern(data[:], seed)
-	_, err := c.Write(data[:])
-	must(err)
-}
-
-func ask(address string, size, seed int, stack bool) {
+func ask(address string, size, seed int) {
 	raw, err := net.Dial("tcp", address)
 	must(err)
 	c := tls.Client(raw, &tls.Config{InsecureSkipVerify: true})
 	fmt.Println("client", c.LocalAddr(), c.RemoteAddr())
-	if stack {
-		onStack(c, seed) // the handshake happens inside this Write: it needs more stack than the goroutine has
-	} else {
-		onHeap(c, size, seed)
-	}
+	data := make([]byte, size)
+	pattern(data, seed)
+	_, err = c.Write(data)
+	must(err)
 	got, err := io.ReadAll(c)
 	must(err)
 	if len(got) != size {
@@ -88,7 +90,11 @@ func main() {
 			if err != nil {
 				return
 			}
-			go answer(c, size)
+			if len(os.Args) > 5 {
+				go answerOnStack(c.(*tls.Conn), size)
+			} else {
+				go answer(c, size)
+			}
 		}
 	}()
 	var wait sync.WaitGroup
@@ -96,7 +102,7 @@ func main() {
 		wait.Add(1)
 		go func(i int) {
 			defer wait.Done()
-			ask(listener.Addr().String(), size, i, len(os.Args) > 5)
+			ask(listener.Addr().String(), size, i)
 		}(i)
 	}
 	wait.Wait()

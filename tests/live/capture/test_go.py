@@ -127,7 +127,7 @@ def test_many_goroutines(go, play, row):
     assert seen(run) == told or not run.report.addresses
 
 
-def test_bytes_on_a_stack_that_grows_meanwhile(go, play):
+def test_bytes_read_into_a_stack_that_moves_meanwhile(go, play):
     run, _ = play(go.build("symbols"), 1500, 50, "stack")
     check(run, 1500, 50)
 
