@@ -126,15 +126,19 @@ def readme_table(run: Run) -> str:
     ]
     for case in run.cases:
         ours = best(case)
-        if case.status != "right" or ours is None or ours.ratio is None:
+        if case.status != "right" or ours is None:
             lines.append(f"| {case.title} | | {case.status} | | | |")
             continue
         share = f"{ours.share.middle:.0%}" if ours.share else ""
         hits = f"{case.hit_rate:.0%}" if case.hit_rate is not None else ""
-        lines.append(
-            f"| {case.title} | {ours.ns_per_unit.middle:,.0f} / {case.unit} | **{ours.ratio.middle:.1f}** "
-            f"| {ours.ratio.low:.1f} to {ours.ratio.high:.1f} | {share} | {hits} |"
-        )
+        ratio = quartiles = ""
+        if ours.ratio is not None:
+            digits = 1 if ours.ratio.middle >= 1 else 2
+            what = " (bare SHA-256)" if any(engine.name == "sha256" for engine in case.engines) else ""
+            ratio = f"**{ours.ratio.middle:.{digits}f}**{what}"
+            quartiles = f"{ours.ratio.low:.{digits}f} to {ours.ratio.high:.{digits}f}"
+        time = f"{ours.ns_per_unit.middle:,.0f} / {case.unit}"
+        lines.append(f"| {case.title} | {time} | {ratio} | {quartiles} | {share} | {hits} |")
     versions = ", ".join(
         f"{name} {m.versions[name]}" for name in ("httptools", "msgspec", "ahocorasick_rs") if name in m.versions
     )
