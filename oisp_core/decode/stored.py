@@ -14,6 +14,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from oisp_core.resources import read_file
+
 if TYPE_CHECKING:
     from oisp_core.decode.dialects import Compiled
 
@@ -21,13 +23,15 @@ __all__ = ["COMPILED", "dump", "load", "source_hash"]
 
 COMPILED = "compiled.json"
 _DERIVED = ("pool", "pooled")
+_FILE_BYTES = 4 << 20
+"""A hundred times the largest of these files."""
 
 
 def source_hash(files: Iterable[Path]) -> str:
     """SHA-256 over the names and bytes of the files, and over the compiler."""
-    digest = hashlib.sha256(Path(__file__).with_name("dialects.py").read_bytes())
+    digest = hashlib.sha256(read_file(Path(__file__).with_name("dialects.py"), _FILE_BYTES))
     for file in files:
-        content = file.read_bytes()
+        content = read_file(file, _FILE_BYTES)
         digest.update(f"\0{file.name}\0{len(content)}\0".encode())
         digest.update(content)
     return digest.hexdigest()
