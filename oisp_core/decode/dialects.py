@@ -16,7 +16,6 @@ from typing import Any, NamedTuple
 
 import yaml
 
-from oisp_core.decode import stored
 from oisp_core.errors import ConfigError
 from oisp_core.resources import data, files, read, read_file
 
@@ -822,6 +821,8 @@ def compile_dialects(paths: Iterable[Path]) -> Compiled:
 
 def load_dialects(folder: Path | str | None = None) -> Dialects:
     """The dialects of `folder`, or those that are shipped: from their compiled form if it is that of the files."""
+    from oisp_core.decode import stored  # with the first engine, not with the import
+
     shipped = folder is None
     if folder is None:
         folder = data("semconv/dialects")
