@@ -308,12 +308,21 @@ cdef bint pair(engine_core* e, oisp_conn* c, uint64_t ts, int forced) noexcept n
         return orphan(e, c) != NULL
     if not is_ready(t) and not forced:
         return False
+    if c.origin.no_offsets and not f.ambiguous and not f.pipelined and is_ready(t) and sent_apart(t, ts):
+        f.ambiguous = 1
+        c.origin.no_offsets = COUNTS_DISAGREE
     if f.ambiguous:
         return prove(e, c, ts, forced)
     if not f.ambiguous and t.next != NULL and t.next.request_first < ts and not t.next.flags & OISP_TURN_HOLE:
         f.pipelined = 1
     f.answer = t
     return True
+
+
+cdef inline bint sent_apart(const oisp_turn* t, uint64_t ts) noexcept nogil:
+    """The next request was sent later than this one, and before an answer: a client that pipelines in several writes is
+    rare, and an answer that was lost without a trace looks the same."""
+    return t.next != NULL and not t.next.flags & OISP_TURN_HOLE and t.request_last < t.next.request_first <= ts
 
 
 cdef bint prove(engine_core* e, oisp_conn* c, uint64_t ts, int forced) noexcept nogil:
@@ -977,26 +986,27 @@ cdef void take_in_turn(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t t
 
 
 cdef bint breaks(oisp_conn* c, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
-    """Without offsets nobody says that bytes are missing. But where a body goes on by count, a segment that begins with a
-    whole head, whose time has come, is no piece of it: a response when a later request was sent, a request when the one
-    before it is being answered."""
+    """Without offsets nobody says that bytes are missing. But a segment that begins with a whole head is no piece of a body
+    that goes on by count, nor of a head; and neither is one that may begin with a head, when its time has come: a response
+    when a later request was sent, a request when the one before it is being answered."""
     cdef oisp_flow* f = c.flow
     cdef const oisp_turn* later
-    if not c.origin.no_offsets or size < 16 or http1_idle(&side.http):
+    if not c.origin.no_offsets or size < 7 or http1_idle(&side.http):
         return False
     if side.role == OISP_TOKEN_RESPONSE:
-        if f.answer == NULL or not f.answer.flags & OISP_TURN_RESPONSE_HEAD or memcmp(data, b"HTTP/1.", 7) != 0:
+        if f.answer == NULL or memcmp(data, b"HTTP/1.", 7) != 0:
             return False
         later = f.first if f.answered_dead else f.answer.next
-        return later != NULL and later.request_first <= ts and may_be_head(side, data, size)
+        return begins_head(side, data, size, later != NULL and later.request_first <= ts)
     if not f.receiving or not 65 <= data[0] <= 90 or f.side[1 - c.requests].held.size == 0:
         return False
-    return may_be_head(side, data, size)
+    return begins_head(side, data, size, True)
 
 
-cdef inline bint may_be_head(const oisp_side* side, const uint8_t* data, size_t size) noexcept nogil:
+cdef inline bint begins_head(const oisp_side* side, const uint8_t* data, size_t size, bint due) noexcept nogil:
+    """A whole head, or the start of one where one is due."""
     cdef oisp_status status = http1_probe(side.role, data, size)
-    return status == OISP_OK or status == OISP_MORE
+    return status == OISP_OK or (due and status == OISP_MORE)
 
 
 cdef void lose(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size, bint begins) noexcept nogil:
