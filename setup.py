@@ -45,9 +45,10 @@ EXTENSIONS: dict[str, list[str]] = {
     "oisp_core.encode.writer": [
         "oisp_core/encode/sha256.c",
         "oisp_core/encode/text.c",
+        "oisp_core/encode/mask.c",
         "oisp_core/encode/model_table.c",
     ],
-    "oisp_core.encode._testing": ["oisp_core/encode/sha256.c", "oisp_core/encode/text.c"],
+    "oisp_core.encode._testing": ["oisp_core/encode/sha256.c", "oisp_core/encode/text.c", "oisp_core/encode/mask.c"],
     "oisp_core.reader": [],
     "oisp_core.form": [],
     "oisp_core.resync": [],

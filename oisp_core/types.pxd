@@ -22,6 +22,7 @@ cdef extern from "oisp/buffer.h" nogil:
     int oisp_buffer_reserve(oisp_buffer* b, size_t extra)
     int oisp_buffer_append(oisp_buffer* b, const void* source, size_t size)
     void oisp_buffer_wipe(oisp_buffer* b)
+    void oisp_buffer_cut(oisp_buffer* b, uint32_t size)
     void oisp_buffer_free(oisp_buffer* b)
 
 
@@ -462,6 +463,7 @@ cdef extern from "oisp/encode.h" nogil:
         uint64_t id_last_ms
         uint8_t id_last[10]
         oisp_buffer scratch
+        oisp_buffer masking
         const oisp_models* models
     ctypedef struct oisp_facts:
         uint64_t ts_ns

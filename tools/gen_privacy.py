@@ -29,8 +29,9 @@ which tool, how it ended) is activity, and is what an event is for.
 A policy is chosen when the engine is made, `Engine(content=...)`, or with `--content` of the sensor:
 
 - **`metadata`** (the default): no content leaves. Its length and a hash take its place where the contract has one.
-- **`redacted`**: content is withheld as under `metadata`; the difference is what the event says of itself. An event
-  of which nothing was withheld is `full` under `redacted`, where `metadata` says `metadata_only` of every event.
+- **`redacted`**: content leaves with secrets and personal data of a known form masked, below. What cannot be masked
+  safely (pieces of a stream; text that hides plain characters behind escapes) is withheld. An event in which nothing
+  was masked or withheld is `full`.
 - **`full`**: content leaves as it came. Credentials do not, under any policy.
 
 What was withheld is always said: `confidence.completeness` is `metadata_only` or `redacted` (or `partial`, when
@@ -39,14 +40,36 @@ has no place for a marker is named in `confidence.missing`.
 
 ## Field by policy
 
-*kept*: as it came. *marker*: `{"$redacted": {"reason": "policy", "original_length": ..., "hash": ...}}`. *left
-out*: the field is absent. *never*: under no policy.
+*kept*: as it came. *masked*: as it came, but for what is masked. *marker*:
+`{"$redacted": {"reason": "policy", "original_length": ..., "hash": ...}}`. *left out*: the field is absent. *never*:
+under no policy.
 
 | events | field | metadata | redacted | full | what stays |
 |---|---|---|---|---|---|
 """
 
 REST = """
+## What `redacted` masks
+
+`[REDACTED:word]` takes the place of
+
+| word | what |
+|---|---|
+| `key` | credentials with a known beginning (`sk-`, `ghp_`, `AKIA`, `AIza`, `xoxb-` and 30 more), JSON Web Tokens, \
+and strings of 32 or more characters in which capitals, small letters and digits are mixed |
+| `secret` | what is assigned to a name such as password, token, secret, api_key; after Bearer and Basic; user and \
+password of a URL |
+| `private_key` | a PEM block of a private key |
+| `email` | mail addresses |
+| `card` | 13 to 19 digits whose check digit is right |
+| `iban` | account numbers whose check digits are right |
+| `phone` | numbers with a plus sign, and `415-555-2671` in its usual spellings |
+| `ssn` | `078-05-1120` |
+
+Forms, not meanings: a name, a street, a diagnosis, or a password told in a sentence passes. Where such things must not
+leave, `metadata` is the policy. Hash and length beside a masked text are those of the text as it was, so that its
+holder can find it; with a keyed hash nobody else can.
+
 A field that is not in the table holds no content and stays: identifiers, names of tools and models, roles, counts,
 finish reasons, usage, times, types and codes of errors.
 

@@ -15,7 +15,7 @@ from oisp_core.encode.writer cimport (
     encode_chunk, encode_embedding, encode_request, encode_response, encode_tool_call, encode_tool_result,
     writer_context, writer_free, writer_hash_key, writer_init, writer_seed, writer_ulid)
 from oisp_core.types cimport (
-    OISP_TEXT_STRING, oisp_buffer_append, oisp_buffer_free, oisp_buffer_wipe, oisp_call, oisp_choice, oisp_exchange,
+    OISP_TEXT_STRING, oisp_buffer, oisp_buffer_append, oisp_buffer_free, oisp_buffer_wipe, oisp_call, oisp_choice, oisp_exchange,
     oisp_facts, oisp_message_part, oisp_slice, oisp_status, oisp_text, oisp_tool_answer, oisp_tool_def, oisp_ulid,
     oisp_verdict, oisp_writer)
 
@@ -37,6 +37,10 @@ cdef extern from "oisp/sha256.h" nogil:
     void oisp_hmac_final(oisp_sha256* h, const uint8_t* key, uint8_t* digest)
 
 
+cdef extern from "oisp/mask.h" nogil:
+    int oisp_put_masked(oisp_buffer* out, const uint8_t* data, size_t size, int value)
+
+
 cdef extern from "oisp/text.h" nogil:
     int oisp_json_check(const uint8_t* data, size_t size)
 
@@ -55,6 +59,17 @@ def sha256(bytes data, *, str backend, cuts=()):
         oisp_sha256_update(&h, <const char*> piece, len(piece))
     oisp_sha256_final(&h, out)
     return out[:32]
+
+
+def masked(bytes data, bint value=False):
+    """(bytes, masks) of the inside of a JSON string, or of a JSON value; None where it has to be withheld."""
+    cdef oisp_buffer out
+    memset(&out, 0, sizeof(out))
+    cdef int masks = oisp_put_masked(&out, <const uint8_t*> <const char*> data, len(data), value)
+    try:
+        return (out.data[:out.size] if out.size else b"", masks) if masks >= 0 else None
+    finally:
+        oisp_buffer_free(&out)
 
 
 def hmac_sha256(bytes key, bytes data):

@@ -88,6 +88,7 @@ cdef extern from "oisp/policy.h" nogil:
         OISP_MARK
         OISP_DROP
         OISP_HIDE
+        OISP_MASK
         OISP_FIELD_CALL_ARGUMENTS
         OISP_FIELD_CHOICE
         OISP_FIELD_CHUNK
@@ -124,6 +125,10 @@ cdef extern from "oisp/text.h" nogil:
     int oisp_context_check(const uint8_t* data, size_t size)
 
 
+cdef extern from "oisp/mask.h" nogil:
+    int oisp_put_masked(oisp_buffer* out, const uint8_t* data, size_t size, int value)
+
+
 cdef extern from "oisp/toolname.h" nogil:
     unsigned oisp_tool_type_of(const uint8_t* name, size_t size)
 
@@ -146,6 +151,7 @@ cdef extern from "oisp/line.h" nogil:
         uint8_t failed
         uint8_t partial
         uint8_t raw
+        uint8_t mask
     void line_raw(oisp_line* to, const void* data, size_t size)
     void line_put(oisp_line* to, const char* text)
     void line_comma(oisp_line* to)
@@ -193,6 +199,7 @@ cdef int writer_init(oisp_writer* w, int policy, size_t out_max) noexcept nogil:
 cdef void writer_free(oisp_writer* w) noexcept nogil:
     oisp_buffer_free(&w.out)
     oisp_buffer_free(&w.scratch)
+    oisp_buffer_free(&w.masking)
     oisp_wipe(w.hash_key, sizeof(w.hash_key))
 
 
@@ -286,6 +293,29 @@ cdef void put_string(oisp_line* to, const oisp_text* t) noexcept nogil:
     line_put(to, b'"')
 
 
+cdef bint mask_span(oisp_line* to, uint32_t start, bint value) noexcept nogil:
+    """What was written since `start`, masked in its place. False: it has to be withheld, and is gone."""
+    cdef uint32_t size = to.w.out.size - start
+    cdef int masks
+    if to.failed:
+        return True
+    oisp_buffer_wipe(&to.w.masking)
+    masks = oisp_put_masked(&to.w.masking, to.w.out.data + start, size, value)
+    if masks < 0:
+        to.failed = masks == -1
+    elif masks > 0:
+        oisp_wipe(to.w.out.data + start, size)
+        to.w.out.size = start
+        line_raw(to, to.w.masking.data, to.w.masking.size)
+        to.reasons |= REASON_CONTENT_BY_POLICY
+    oisp_buffer_wipe(&to.w.masking)
+    if masks == -2:
+        oisp_wipe(to.w.out.data + start, size)
+        to.w.out.size = start
+        return False
+    return True
+
+
 cdef bint is_json_string(const uint8_t** data, uint32_t* size, int form) noexcept nogil:
     """A JSON value that is a string: then `data` and `size` are its inside."""
     cdef uint32_t at = 0, end = size[0]
@@ -306,6 +336,7 @@ cdef void put_inside(oisp_line* to, const oisp_text* t) noexcept nogil:
     """The text between quotes."""
     cdef const uint8_t* data = text_data(to, t)
     cdef uint32_t size = t.size
+    cdef uint32_t start = to.w.out.size
     note_text(to, t)
     if t.form == OISP_TEXT_STRING or is_json_string(&data, &size, t.form):
         line_raw(to, data, size)
@@ -313,6 +344,9 @@ cdef void put_inside(oisp_line* to, const oisp_text* t) noexcept nogil:
         line_must(to, oisp_put_compact(&to.w.out, data, size))
     else:
         line_must(to, oisp_put_plain(&to.w.out, data, t.size))
+    if to.mask and not mask_span(to, start, False):
+        line_put(to, b"[REDACTED]")
+        to.reasons |= REASON_CONTENT_BY_POLICY
 
 
 cdef void put_slice(oisp_line* to, const oisp_slice* s) noexcept nogil:
@@ -354,19 +388,42 @@ cdef inline int action_of(oisp_line* to, int field) noexcept nogil:
     return oisp_policy_action(field, to.w.policy)
 
 
+cdef void put_allowed(oisp_line* to, const oisp_text* t, int action) noexcept nogil:
+    """A text that policy lets out, as it is or masked."""
+    to.mask = action == OISP_MASK
+    put_string(to, t)
+    to.mask = 0
+
+
+cdef bint keeps(oisp_line* to, int field) noexcept nogil:
+    """Content leaves, masked or not."""
+    cdef int action = action_of(to, field)
+    return action == OISP_KEEP or action == OISP_MASK
+
+
+cdef void content_member(oisp_line* to, const char* key, const oisp_text* t, int field) noexcept nogil:
+    """A text that may_put() allowed."""
+    if present(to, t):
+        line_key(to, key)
+        put_allowed(to, t, action_of(to, field))
+
+
 cdef void put_content(oisp_line* to, const oisp_text* t, int field) noexcept nogil:
     """Members `content`, and under a marker `content_hash` and `content_length`."""
     cdef oisp_digest d
     cdef char hex[16]
+    cdef int action = action_of(to, field)
     if not present(to, t):
         return
-    if action_of(to, field) == OISP_KEEP:
+    if action == OISP_KEEP or action == OISP_MASK:
         line_key(to, b'"content":')
-        put_string(to, t)
-        return
+        put_allowed(to, t, action)
+        if action == OISP_KEEP:
+            return
     digest(to, t, &d, hex)
-    line_key(to, b'"content":')
-    put_marker(to, d.chars, hex)
+    if action == OISP_MARK:
+        line_key(to, b'"content":')
+        put_marker(to, d.chars, hex)
     line_key(to, b'"content_hash":')
     put_hash(to, hex)
     line_key(to, b'"content_length":')
@@ -377,7 +434,7 @@ cdef bint may_put(oisp_line* to, const oisp_text* t, int field, uint64_t missing
     """Whether a text that has no place for a marker is written; if policy says no, that is said."""
     if not present(to, t):
         return False
-    if action_of(to, field) == OISP_KEEP:
+    if keeps(to, field):
         return True
     to.reasons |= REASON_CONTENT_BY_POLICY
     to.missing |= missing
@@ -938,7 +995,7 @@ cdef void put_tools(oisp_line* to) noexcept nogil:
             text_member(to, b'"name":', &t.name)
             word_member(to, b'"type":', oisp_word_tool(t.type))
             if may_put(to, &t.description, OISP_FIELD_TOOL_DESCRIPTION, MISSING_TOOL_DESCRIPTION):
-                text_member(to, b'"description":', &t.description)
+                content_member(to, b'"description":', &t.description, OISP_FIELD_TOOL_DESCRIPTION)
             line_put(to, b"}")
         line_put(to, b"]")
     line_key(to, b'"tools_count":')
@@ -983,6 +1040,15 @@ cdef bint is_strings(oisp_line* to, const oisp_text* t) noexcept nogil:
     return True
 
 
+cdef void put_value(oisp_line* to, const uint8_t* data, size_t size, int field, const char* instead) noexcept nogil:
+    """A JSON value, masked if policy says so; what cannot be masked gives way to `instead`."""
+    cdef uint32_t start = to.w.out.size
+    line_must(to, oisp_put_json(&to.w.out, data, size))
+    if action_of(to, field) == OISP_MASK and not mask_span(to, start, True):
+        line_raw(to, instead, strlen(instead))
+        to.reasons |= REASON_CONTENT_BY_POLICY
+
+
 cdef void put_stop(oisp_line* to) noexcept nogil:
     cdef const oisp_text* t = &to.x.stop
     cdef const uint8_t* data = text_data(to, t)
@@ -990,10 +1056,10 @@ cdef void put_stop(oisp_line* to) noexcept nogil:
         return
     if is_strings(to, t):
         line_key(to, b'"stop":')
-        line_must(to, oisp_put_json(&to.w.out, data, t.size))
+        put_value(to, data, t.size, OISP_FIELD_STOP, b"[]")
     elif t.form != OISP_TEXT_JSON or data[0] == c'"':
         line_key(to, b'"stop":[')
-        put_string(to, t)
+        put_allowed(to, t, action_of(to, OISP_FIELD_STOP))
         line_put(to, b"]")
     else:
         to.missing |= MISSING_STOP
@@ -1080,8 +1146,7 @@ cdef void put_ext_text(oisp_line* to, const char* key, const char* length_key, c
     if t == NULL or not present(to, t) or (t.size == 0 and t.form != OISP_TEXT_JSON):
         return
     if may_put(to, t, field, missing):
-        line_key(to, key)
-        put_string(to, t)
+        content_member(to, key, t, field)
         return
     digest(to, t, &d, hex)
     line_key(to, length_key)
@@ -1107,7 +1172,9 @@ cdef void put_choice_texts(oisp_line* to, const char* key, const char* length_ke
                 line_put(to, b'"')
             opened = True
         if keep:
+            to.mask = action_of(to, field) == OISP_MASK
             put_inside(to, t)
+            to.mask = 0
         else:
             oisp_digest_begin(&d, NULL)
             oisp_digest_text(&d, t.form, text_data(to, t), t.size)
@@ -1227,7 +1294,7 @@ cdef void put_error(oisp_line* to) noexcept nogil:
     line_key(to, b'"error":{')
     text_member(to, b'"type":', &x.error_type)
     if may_put(to, &x.error_message, OISP_FIELD_ERROR_MESSAGE, MISSING_ERROR_MESSAGE):
-        text_member(to, b'"message":', &x.error_message)
+        content_member(to, b'"message":', &x.error_message, OISP_FIELD_ERROR_MESSAGE)
     text_member(to, b'"code":', &x.error_code)
     line_put(to, b"}")
 
@@ -1270,20 +1337,20 @@ cdef bint arguments_object(oisp_line* to, const oisp_text* t, const uint8_t** da
     return oisp_json_check(data[0], size[0]) == c"{"
 
 
-cdef bint put_arguments(oisp_line* to, const oisp_call* call) noexcept nogil:
+cdef bint put_arguments(oisp_line* to, const oisp_call* call, int field) noexcept nogil:
     """`"arguments":` as an object; 0 when they are none (then nothing is written)."""
     cdef const uint8_t* data
     cdef uint32_t size
     note_text(to, &call.arguments)
     if call.custom:
         line_key(to, b'"arguments":{"input":')
-        put_string(to, &call.arguments)
+        put_allowed(to, &call.arguments, action_of(to, field))
         line_put(to, b"}")
         return True
     if not arguments_object(to, &call.arguments, &data, &size):
         return False
     line_key(to, b'"arguments":')
-    line_must(to, oisp_put_json(&to.w.out, data, size))
+    put_value(to, data, size, field, b"{}")
     oisp_buffer_wipe(&to.w.scratch)
     return True
 
@@ -1296,8 +1363,8 @@ cdef void put_call_arguments(oisp_line* to, const oisp_call* call, int field) no
     if not present(to, &call.arguments):
         return
     digest(to, &call.arguments, &d, hex)
-    if action == OISP_KEEP:
-        if not put_arguments(to, call):
+    if action == OISP_KEEP or action == OISP_MASK:
+        if not put_arguments(to, call, field):
             to.missing |= MISSING_ARGUMENTS
             to.raw = 1
     elif action == OISP_MARK:
@@ -1418,7 +1485,7 @@ cdef void put_raw_arguments(oisp_line* to) noexcept nogil:
     cdef const uint8_t* data
     cdef uint32_t size, i
     cdef const oisp_call* call
-    if not to.raw or action_of(to, OISP_FIELD_RAW_ARGUMENTS) != OISP_KEEP:
+    if not to.raw or not keeps(to, OISP_FIELD_RAW_ARGUMENTS):
         return
     line_key(to, b'"arguments":[')
     for i in range(to.x.calls_count):
@@ -1428,7 +1495,7 @@ cdef void put_raw_arguments(oisp_line* to) noexcept nogil:
         line_comma(to)
         line_put(to, b'{"index":')
         line_unsigned(to, i)
-        text_member(to, b'"text":', &call.arguments)
+        content_member(to, b'"text":', &call.arguments, OISP_FIELD_RAW_ARGUMENTS)
         line_put(to, b"}")
     line_put(to, b"]")
     oisp_buffer_wipe(&to.w.scratch)
@@ -1664,9 +1731,9 @@ cdef oisp_status encode_tool_call(oisp_writer* w, const oisp_exchange* x, const 
     if call.server:
         line_key(to, b'"server_tool":true')
     text_member(to, b'"type":', &call.type)
-    if to.raw and action_of(to, OISP_FIELD_RAW_ARGUMENTS) == OISP_KEEP:
+    if to.raw and keeps(to, OISP_FIELD_RAW_ARGUMENTS):
         line_key(to, b'"raw":{"arguments":')
-        put_string(to, &call.arguments)
+        put_allowed(to, &call.arguments, action_of(to, OISP_FIELD_RAW_ARGUMENTS))
         line_put(to, b"}")
     end_ext(to)
     put_related(to, &f.response_event, b"caused_by")
@@ -1683,15 +1750,15 @@ cdef void put_result(oisp_line* to, const oisp_text* t) noexcept nogil:
         return
     digest(to, t, &d, hex)
     line_key(to, b'"result":')
-    if action_of(to, OISP_FIELD_TOOL_RESULT) != OISP_KEEP:
+    if not keeps(to, OISP_FIELD_TOOL_RESULT):
         put_marker(to, d.chars, hex)
     else:
         if t.form == OISP_TEXT_JSON:
             first = oisp_json_check(text_data(to, t), t.size)
         if first == c"{" or first == c"[":
-            line_must(to, oisp_put_json(&to.w.out, text_data(to, t), t.size))
+            put_value(to, text_data(to, t), t.size, OISP_FIELD_TOOL_RESULT, b"{}")
         else:
-            put_string(to, t)
+            put_allowed(to, t, action_of(to, OISP_FIELD_TOOL_RESULT))
     line_key(to, b'"result_hash":')
     put_hash(to, hex)
     line_key(to, b'"result_size_bytes":')
@@ -1736,7 +1803,7 @@ cdef void put_answer_error(oisp_line* to, const oisp_tool_answer* answer) noexce
     line_key(to, b'"error":{')
     text_member(to, b'"type":', &answer.error_type)
     if may_put(to, &answer.error_message, OISP_FIELD_TOOL_ERROR, MISSING_ERROR_MESSAGE):
-        text_member(to, b'"message":', &answer.error_message)
+        content_member(to, b'"message":', &answer.error_message, OISP_FIELD_TOOL_ERROR)
     end_raw(to, opened)
 
 
@@ -1800,7 +1867,7 @@ cdef void put_preview(oisp_line* to, const oisp_text* t) noexcept nogil:
         if t.form == OISP_TEXT_STRING:
             head.size = preview_of(text_data(to, t), t.size)
         if t.form == OISP_TEXT_STRING or t.size <= 4 * PREVIEW:
-            text_member(to, b'"content_preview":', &head)
+            content_member(to, b'"content_preview":', &head, OISP_FIELD_HIT)
     line_key(to, b'"content_hash":')
     put_hash(to, hex)
 
@@ -1835,7 +1902,7 @@ cdef void put_query(oisp_line* to) noexcept nogil:
     if not present(to, &to.x.query):
         return
     if may_put(to, &to.x.query, OISP_FIELD_QUERY, MISSING_QUERY):
-        text_member(to, b'"query":', &to.x.query)
+        content_member(to, b'"query":', &to.x.query, OISP_FIELD_QUERY)
     digest(to, &to.x.query, &d, hex)
     line_key(to, b'"query_hash":')
     put_hash(to, hex)
@@ -1847,7 +1914,7 @@ cdef void put_retrieve_ext(oisp_line* to) noexcept nogil:
     cdef char hex[16]
     begin_ext(to)
     slice_member(to, b'"method":', &to.f.method)
-    if present(to, &x.query) and action_of(to, OISP_FIELD_QUERY) != OISP_KEEP:
+    if present(to, &x.query) and not keeps(to, OISP_FIELD_QUERY):
         digest(to, &x.query, &d, hex)
         line_key(to, b'"query_length":')
         line_unsigned(to, d.chars)

@@ -24,6 +24,7 @@ class Action(Enum):
     MARK = "marker"
     DROP = "left out"
     HIDE = "never"
+    MASK = "masked"
 
 
 class Row(NamedTuple):

@@ -41,7 +41,7 @@ static inline int oisp_buffer_reserve(oisp_buffer *b, size_t extra) {
   if (b->size)
     memcpy(data, b->data, b->size);
   if (b->data != NULL) {
-    oisp_wipe(b->data, b->size);
+    oisp_wipe(b->data, b->capacity);
     free(b->data);
   }
   b->data = data;
@@ -65,7 +65,16 @@ static inline void oisp_buffer_wipe(oisp_buffer *b) {
   b->size = 0;
 }
 
+/* Shorter, and nothing left behind the end. */
+static inline void oisp_buffer_cut(oisp_buffer *b, uint32_t size) {
+  if (b->size > size) {
+    oisp_wipe(b->data + size, b->size - size);
+    b->size = size;
+  }
+}
+
 static inline void oisp_buffer_free(oisp_buffer *b) {
+  b->size = b->capacity; /* a buffer may have been longer than it is */
   oisp_buffer_wipe(b);
   free(b->data);
   b->data = NULL;

@@ -33,6 +33,7 @@ typedef struct oisp_writer {
   uint8_t id_last[10];
   uint8_t pad[6];
   oisp_buffer scratch;
+  oisp_buffer masking;  /* one text while it is masked, wiped after */
   const oisp_models *models; /* borrowed; NULL: nothing is known of models, and no cost is given */
 } oisp_writer;
 

@@ -28,6 +28,7 @@ typedef struct oisp_line {
   uint8_t failed;   /* memory is out */
   uint8_t partial;  /* a text in it is cut */
   uint8_t raw;      /* a call's arguments are not an object */
+  uint8_t mask;     /* the text being written is masked */
 } oisp_line;
 
 static inline void line_raw(oisp_line *l, const void *data, size_t size) {

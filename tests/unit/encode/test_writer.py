@@ -235,14 +235,18 @@ def everything(text: str) -> dict[str, Any]:
     }
 
 
-def test_redacted_withholds_what_metadata_does_and_is_full_where_there_is_nothing() -> None:
+def test_redacted_masks_and_is_full_where_there_is_nothing() -> None:
+    secret = "mail jane@mail.example.org now"
     for kind, index in ALL:
-        assert "xyzzy" not in json.dumps(event(kind, everything(SECRET), policy=1, index=index))
-    held = event("ai.request", everything(SECRET), policy=1)["confidence"]
-    assert (held["completeness"], held["redaction_profile"]) == ("redacted", "redacted")
-    empty = event("ai.request", {"messages": [{"role": 2}]}, policy=1)["confidence"]
-    assert empty["completeness"] == "full"
-    assert "redaction_applied" not in empty
+        assert "jane@" not in json.dumps(event(kind, everything(secret), policy=1, index=index))
+    held = event("ai.request", everything(secret), policy=1)
+    assert held["data"]["messages"][0]["content"] == "mail [REDACTED:email] now"
+    confidence = held["confidence"]
+    assert (confidence["completeness"], confidence["redaction_profile"]) == ("redacted", "redacted")
+    plain = event("ai.request", everything(SECRET), policy=1)
+    assert plain["data"]["messages"][0]["content"] == SECRET
+    assert plain["confidence"]["completeness"] == "full"
+    assert "redaction_applied" not in plain["confidence"]
 
 
 ALL = [

@@ -18,7 +18,7 @@ def test_documents_are_what_the_code_makes(repo_root: Path) -> None:
 
 
 def test_stricter_policies_never_show_more() -> None:
-    order = [Action.KEEP, Action.MARK, Action.DROP, Action.HIDE]
+    order = [Action.KEEP, Action.MASK, Action.MARK, Action.DROP, Action.HIDE]
     assert len(rows()) >= 15
     for row in rows():
         strictness = [order.index(action) for action in (row.metadata, row.redacted, row.full)]
