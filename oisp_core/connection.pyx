@@ -45,7 +45,8 @@ from oisp_core.types cimport (
     OISP_RECORD_CONTEXT, OISP_RECORD_DATA, OISP_RECORD_LOST, OISP_RECORD_MIDWAY, OISP_RECORD_OPEN, OISP_RECORD_PLAINTEXT,
     OISP_RECORD_PROCESS, OISP_TOKEN_DATA, OISP_TOKEN_END, OISP_TOKEN_FIELD, OISP_TOKEN_GAP, OISP_TOKEN_HEAD_END,
     OISP_TOKEN_REQUEST, OISP_TOKEN_RESPONSE, OISP_TOKEN_UPGRADE, OISP_TOKEN_WARNING, OISP_WRITE, oisp_buffer,
-    oisp_buffer_append, oisp_buffer_free, oisp_confidence, oisp_field, oisp_head, oisp_record, oisp_record_address, oisp_record_conn, oisp_record_context,
+    oisp_buffer_append, oisp_buffer_free, oisp_buffer_wipe, oisp_confidence, oisp_field, oisp_head, oisp_record,
+    oisp_record_address, oisp_record_conn, oisp_record_context,
     oisp_record_data, oisp_record_lost, oisp_status, oisp_token, oisp_tokens, OISP_VERDICT_AI, OISP_VERDICT_NONE, oisp_verdict,
 )
 
@@ -1085,6 +1086,8 @@ cdef void join_http2(engine_core* e, oisp_conn* c, int direction, size_t held, b
 cdef void feed_http2(engine_core* e, oisp_conn* c, int direction, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
     """The connection may be dismissed on return."""
     streams_feed(c.flow.streams, direction != c.requests, ts, data, size)
+    if e.work.size:  # names and values that were Huffman-coded
+        oisp_buffer_wipe(&e.work)
     if c.flow.streams.dismissed:
         dismiss(e, c, OISP_DISMISSED_HOST)
 

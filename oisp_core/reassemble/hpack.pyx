@@ -8,7 +8,7 @@ newest entry, so that whatever is inserted afterwards is known by place and cont
 to what is not known are counted, and so said, instead of being answered from a table that may be another one.
 """
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdint cimport SIZE_MAX, UINT32_MAX, uint8_t, uint16_t, uint32_t
+from libc.stdint cimport SIZE_MAX, UINT32_MAX, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memmove, memset
 
@@ -16,7 +16,7 @@ from oisp_core.reassemble.face cimport tokens_as_objects
 from oisp_core.reassemble.tokens import Status, Token
 from oisp_core.types cimport (
     OISP_BAD, OISP_FULL, OISP_MORE, OISP_OK, OISP_TOKEN_FIELD, oisp_buffer, oisp_buffer_free, oisp_buffer_reserve,
-    oisp_status, oisp_token, oisp_tokens, oisp_tokens_push,
+    oisp_status, oisp_token, oisp_tokens, oisp_tokens_push, oisp_wipe,
 )
 
 
@@ -40,7 +40,7 @@ cdef enum:
     FIRST_MAX = 4096      # of a table before anybody said otherwise: RFC 9113 section 6.5.2
     FIRST_ARENA = 512
     FIRST_RING = 16
-    LINK = 16             # before an arena: where the one before it lies; 16 keeps the bytes aligned
+    LINK = 16             # before an arena: where the one before it lies, and its own size
     NUMBER_MAX = 1 << 28  # of any integer in a block
     NAMES = 2048          # bytes of names that are copied out of the table in one call
 
@@ -139,6 +139,7 @@ cdef bint make_room(oisp_hpack* h, uint32_t extra) noexcept nogil:
         if arena == NULL:
             return False
         (<uint8_t**> arena)[0] = NULL
+        (<uint64_t*> arena)[1] = capacity
         arena += LINK
     if live:
         memmove(arena, h.arena + begin, live)
@@ -411,7 +412,12 @@ cdef void hpack_release(oisp_hpack* h) noexcept nogil:
     while h.old != NULL:
         arena = h.old - LINK
         h.old = (<uint8_t**> arena)[0]
+        oisp_wipe(arena + LINK, (<uint64_t*> arena)[1])  # credentials stood in it
         free(arena)
+
+
+cdef bint room_for(oisp_buffer* work, size_t size) noexcept nogil:
+    return size <= work.capacity or oisp_buffer_reserve(work, size)
 
 
 cdef oisp_status hpack_feed(oisp_hpack* h, const uint8_t* data, size_t size, oisp_buffer* work, oisp_tokens* out,
@@ -423,7 +429,7 @@ cdef oisp_status hpack_feed(oisp_hpack* h, const uint8_t* data, size_t size, ois
     hpack_release(h)
     if h.failed:
         return <oisp_status> h.failed
-    if size > NUMBER_MAX or not oisp_buffer_reserve(work, oisp_huffman_room(size) + NAMES):
+    if size > NUMBER_MAX or not room_for(work, oisp_huffman_room(size) + NAMES):
         h.failed = OISP_BAD
         return OISP_BAD
     b.at = begin = data
@@ -438,6 +444,8 @@ cdef oisp_status hpack_feed(oisp_hpack* h, const uint8_t* data, size_t size, ois
         answer = read_field(h, &b, out, begin - data)
         if answer != READ:
             break
+    if b.work - work.data > work.size:
+        work.size = <uint32_t> (b.work - work.data)  # for whoever wipes it
     if answer == WRONG:
         h.failed = OISP_BAD
         return OISP_BAD
@@ -459,6 +467,7 @@ cdef void hpack_allow_any(oisp_hpack* h) noexcept nogil:
 cdef void hpack_free(oisp_hpack* h) noexcept nogil:
     hpack_release(h)
     if h.arena != NULL:
+        oisp_wipe(h.arena, h.arena_capacity)
         free(h.arena - LINK)
     free(h.entries)
     h.arena = NULL

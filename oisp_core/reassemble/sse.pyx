@@ -25,6 +25,7 @@ from oisp_core.types cimport (
     OISP_TOKEN_GAP,
     oisp_buffer,
     oisp_buffer_append,
+    oisp_buffer_cut,
     oisp_buffer_free,
     oisp_buffer_reserve,
     oisp_buffer_wipe,
@@ -255,7 +256,7 @@ cdef oisp_status gather(oisp_sse* p, const uint8_t* data, size_t size, size_t* p
             return fail(p, OISP_LIMIT)
         if answer == WALK_EVENT:
             pos[0] -= p.held.size - w.line
-            p.held.size = <uint32_t>w.line
+            oisp_buffer_cut(&p.held, <uint32_t>w.line)
             return give_held(p, w.start, p.offset + pos[0], 0, out)
         drop_front(p, &w)
         if p.held.size > p.event_max:
@@ -269,7 +270,7 @@ cdef oisp_status gather(oisp_sse* p, const uint8_t* data, size_t size, size_t* p
 cdef void drop_front(oisp_sse* p, const walk* w) noexcept nogil:
     if w.start:
         memmove(p.held.data, p.held.data + w.start, p.held.size - w.start)
-        p.held.size -= <uint32_t>w.start
+        oisp_buffer_cut(&p.held, p.held.size - <uint32_t>w.start)
     p.line = <uint32_t>(w.line - w.start)
     p.scanned = <uint32_t>(w.scanned - w.start)
     p.content = <uint8_t>w.content
