@@ -311,7 +311,10 @@ cdef void read_request(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t
         t.asked.reasons |= REASON_ENCODING
         t.asked.missing |= MISSING_MESSAGES
         return
-    if t.verdict.dialect == 0:
+    if t.verdict.dialect == 0:  # no dialect reads this: what it asks is not known
+        if t.request_seen:
+            t.asked.missing |= MISSING_MESSAGES
+            t.asked.completeness = OISP_COMPLETENESS_PARTIAL
         return
     if t.form != NULL:
         read_form(s, t, data, size, complete)
