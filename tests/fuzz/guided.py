@@ -98,6 +98,14 @@ def run(command: list[str], env: dict[str, str] | None = None) -> None:
         sys.exit(f"{' '.join(command)}\n{done.stdout}{done.stderr}")
 
 
+def start(tools: Toolchain, name: str, *arguments: str) -> int:
+    """libFuzzer over one target in a process of its own. It may start itself again, by the name of its program."""
+    program = BUILD / f"run-{name}"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -P -m tests.fuzz.guided {name} "$@"\n')
+    program.chmod(0o755)
+    return subprocess.run([str(program), *arguments], cwd=BUILD, env=tools.env(), check=False).returncode
+
+
 def fuzz(tools: Toolchain, name: str, seconds: int, *, seed: int = 0) -> int:
     """One target for so long; answers the exit status. Findings stand in build/fuzz/findings."""
     work, findings = BUILD / "corpus" / name, BUILD / "findings"
@@ -105,8 +113,7 @@ def fuzz(tools: Toolchain, name: str, seconds: int, *, seed: int = 0) -> int:
     findings.mkdir(exist_ok=True)
     options = [f"-max_total_time={seconds}", f"-seed={seed}", "-max_len=1500", "-timeout=60", "-rss_limit_mb=4096"]
     options += ["-use_value_profile=1", "-print_funcs=0", f"-artifact_prefix={findings}/{name}-"]
-    command = [sys.executable, "-P", "-m", "tests.fuzz.guided", name, *options, str(work)]
-    return subprocess.run(command, cwd=BUILD, env=tools.env(), check=False).returncode
+    return start(tools, name, *options, str(work))
 
 
 def write_corpus(name: str, folder: Path) -> None:
@@ -120,18 +127,8 @@ def keep(tools: Toolchain, name: str) -> int:
     work, least = BUILD / "corpus" / name, BUILD / "least" / name
     shutil.rmtree(least, ignore_errors=True)
     least.mkdir(parents=True)
-    command = [
-        sys.executable,
-        "-P",
-        "-m",
-        "tests.fuzz.guided",
-        name,
-        "-merge=1",
-        "-max_len=1500",
-        str(least),
-        str(work),
-    ]
-    subprocess.run(command, cwd=BUILD, env=tools.env(), check=True, capture_output=True)
+    if start(tools, name, "-merge=1", "-max_len=1500", str(least), str(work)):
+        sys.exit(f"{name}: libFuzzer could not merge {work}")
     found = sorted(data for data in (path.read_bytes() for path in least.iterdir()) if len(data) <= KEPT_BYTES)
     step = max(1, -(-len(found) // KEPT_MAX))  # some of every kind: sorted, like lies beside like
     lines = [base64.b64encode(data).decode() for data in found[::step]]
@@ -144,7 +141,8 @@ def main() -> None:
     import driver  # type: ignore[import-not-found]
 
     TARGETS[sys.argv[1]].one(corpus(sys.argv[1])[0])  # what is made once is made before the clock runs
-    driver.run(TARGETS[sys.argv[1]].one, [b"fuzz", *(argument.encode() for argument in sys.argv[2:])])
+    arguments = [f"./run-{sys.argv[1]}", *sys.argv[2:]]
+    driver.run(TARGETS[sys.argv[1]].one, [argument.encode() for argument in arguments])
 
 
 if __name__ == "__main__":
