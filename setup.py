@@ -105,6 +105,7 @@ setup(
     package_data={
         "": ["*.pxd", "*.pyi", "py.typed"],
         "oisp_core": ["include/**/*.h"],
+        "oisp_sensor": ["*.service"],
         "oisp_sensor.demo": ["*.oisp"],
         "oisp_core._data.schema": ["**/*.json"],
         "oisp_core._data.semconv": ["**/*.yaml", "**/*.md", "**/*.bin", "**/compiled.json", "*.tsv"],

@@ -39,8 +39,8 @@ class OutputSpec(msgspec.Struct, frozen=True):
 
 
 class Setup(msgspec.Struct, tag="setup", frozen=True):
-    """Descriptors: the ring, the page, the ring of activity if `activity_bytes`, the recording if `raw`, then one for
-    each output that is a file."""
+    """Descriptors: the ring, the page, the table of verdicts if `verdicts`, the ring of activity if `activity_bytes`, the
+    recording if `raw`, then one for each output that is a file."""
 
     ring_bytes: int
     clock_base_ns: int
@@ -54,6 +54,7 @@ class Setup(msgspec.Struct, tag="setup", frozen=True):
     host: dict[str, Any]
     outputs: tuple[OutputSpec, ...]
     raw: bool
+    verdicts: bool
     activity_bytes: int
     exclude_files: tuple[str, ...]
     view: str | None  # what the view at the terminal is of; None: there is no view

@@ -13,13 +13,13 @@ import os
 import pwd
 import resource
 import struct
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from oisp_sensor import seccomp
 
-__all__ = ["USER", "User", "confine", "least_user"]
+__all__ = ["KEPT", "KEPT_FOR_CALLER", "KEPT_WITHOUT_MULTI", "USER", "User", "confine", "keep", "least_user"]
 
 USER = "oisp-sensor"
 _NOBODY = 65534
@@ -33,6 +33,24 @@ _SECUREBITS_LOCKED = 0x3F | 0xC0  # no root by uid, no keeping, no raising: each
 _CAPABILITY_VERSION = 0x20080522
 _CAPABILITIES = 64
 _CAP_SETUID, _CAP_SETGID = 7, 6
+
+
+# What the loader keeps once the command runs, and why. The rest it gives up; a worker that it starts later has its own
+# from being root, and gives them up itself.
+KEPT = {
+    "CAP_BPF": (39, "reads and writes the maps of its programs, attaches to what is mapped later"),
+    "CAP_PERFMON": (38, "attaches probes, and sees the mappings of the scope"),
+    "CAP_SYS_PTRACE": (19, "reads /proc of processes of other users"),
+    "CAP_DAC_READ_SEARCH": (2, "reads libraries below folders of other users"),
+    "CAP_CHECKPOINT_RESTORE": (40, "opens what a process mapped (/proc/PID/map_files), also where it was deleted"),
+    "CAP_KILL": (5, "passes signals on to a command of another user, ends a worker"),
+}
+KEPT_WITHOUT_MULTI = {"CAP_SYS_ADMIN": (21, "perf-event uprobes: this kernel has no uprobe_multi")}
+KEPT_FOR_CALLER = {
+    "CAP_DAC_OVERRIDE": (1, "opens output files in folders of the user who called sudo"),
+    "CAP_FOWNER": (3, "moves their full files away"),
+    "CAP_CHOWN": (0, "gives them their files"),
+}
 
 
 class User(NamedTuple):
@@ -77,7 +95,7 @@ def effective_capabilities() -> int:
 
 
 def confine(
-    user: tuple[int, int] | None, *, memory_bytes: int, rules: Sequence[seccomp.Rule], descriptors: int = 64
+    user: tuple[int, int] | None, *, memory_bytes: int, rules: Sequence[seccomp.Rule] | None, descriptors: int = 64
 ) -> None:
     """Of the only thread of this process. Raises OSError where any of it cannot be done: then nothing may be read."""
     if len(list(Path("/proc/self/task").iterdir())) != 1:
@@ -99,8 +117,23 @@ def confine(
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "PR_SET_DUMPABLE")
     if effective_capabilities():
         raise OSError(1, "capabilities are left", "capset")
+    if rules is None:  # a process that forks children which take a filter each
+        if libc.prctl(seccomp.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
+            raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()), "PR_SET_NO_NEW_PRIVS")
+        return
     _limit(resource.RLIMIT_NPROC, 0)
     seccomp.install(rules)
+
+
+def keep(capabilities: Iterable[int]) -> None:
+    """Gives up all others. Nothing is raised that was not there."""
+    wanted = sum(1 << number for number in capabilities) & effective_capabilities()
+    libc = ctypes.CDLL(None, use_errno=True)
+    head = ctypes.create_string_buffer(struct.pack("<II", _CAPABILITY_VERSION, 0), 8)
+    low, high = wanted & 0xFFFFFFFF, wanted >> 32
+    if libc.capset(head, ctypes.create_string_buffer(struct.pack("<6I", low, low, 0, high, high, 0), 24)):
+        number = ctypes.get_errno()
+        raise OSError(number, os.strerror(number), "capset")
 
 
 def _become(uid: int, gid: int) -> None:

@@ -20,6 +20,7 @@ from oisp_sensor import page as slots
 from oisp_sensor.activity.stage import ActivityStage
 from oisp_sensor.capture.feed import FULL, OPENED, RAW_FAILED, Feed
 from oisp_sensor.capture.ringbuf import RingBuffer
+from oisp_sensor.capture.verdicts import VerdictTable
 from oisp_sensor.enrich.enricher import Enricher
 from oisp_sensor.export.exporter import Exporter
 from oisp_sensor.page import Page
@@ -52,6 +53,7 @@ class Pipeline:
         exporters: Sequence[Exporter],
         view: Sink | None = None,
         raw_fd: int = -1,
+        verdicts: VerdictTable | None = None,
         activity: ActivityStage | None = None,
         resumed: bool = False,
         listen: Callable[[], None] = lambda: None,
@@ -67,6 +69,7 @@ class Pipeline:
         self._view = view
         self._activity = activity
         self._listen = listen
+        self._verdicts = verdicts
         self._on_error = on_error
         self._said: set[str] = set()
         self._measured = 0
@@ -85,6 +88,9 @@ class Pipeline:
         self._deliver()
         if self._activity is not None:
             self._hand_out(self._activity.take())
+        if self._verdicts is not None:
+            for conn, level, _ in self._engine.verdicts():
+                self._verdicts.set(conn, level)
         self._publish()
         if self._view is not None:
             self._view.tick()

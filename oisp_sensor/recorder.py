@@ -9,35 +9,48 @@ from __future__ import annotations
 
 import argparse
 import os
+import resource
 import select
 import signal
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 from typing import Any
 
 import msgspec
 
-from oisp_core.errors import ConfigError
+from oisp_core.errors import ConfigError, printable
 from oisp_sensor import border, version
 from oisp_sensor.capture import Capture, CaptureError, Scope, kernel, recording
 from oisp_sensor.capture.capture import RING_BYTES, Report
 from oisp_sensor.capture.probe import probe
-from oisp_sensor.capture.spawn import Spawned, calling_user
+from oisp_sensor.capture.spawn import Identity, Spawned, calling_user, identity
 from oisp_sensor.cli.account import Account
 from oisp_sensor.cli.command import error_line, read_hash_key
 from oisp_sensor.cli.output import open_for_worker
-from oisp_sensor.confine import effective_capabilities, least_user
+from oisp_sensor.cli.record import uid_of
+from oisp_sensor.confine import (
+    KEPT,
+    KEPT_FOR_CALLER,
+    KEPT_WITHOUT_MULTI,
+    effective_capabilities,
+    keep,
+    least_user,
+)
 from oisp_sensor.enrich.host import boot_ns, host_facts
+from oisp_sensor.examiner import Examiner
 from oisp_sensor.export.files import owner_of_files
+from oisp_sensor.metrics import MetricsFile, render
 from oisp_sensor.notify import notify
 from oisp_sensor.supervisor import Output, Supervisor
 
 __all__ = ["Recorder"]
 
+METRICS_SECONDS = 10.0
 LINGER = 0.25  # seconds in which what a command's last children did still arrives
 MEMORY = 640 << 20  # of the worker: the engine's own bounds (256 MiB held, 16 MiB of output) and an interpreter
 _PASSED_ON = ("SIGTERM", "SIGINT", "SIGQUIT", "SIGUSR2")
@@ -83,6 +96,16 @@ def _activity_kinds(args: argparse.Namespace) -> tuple[str, ...]:
     return tuple(kinds | {"dns"} if "network" in kinds else kinds)
 
 
+def _user(args: argparse.Namespace) -> Identity | None:
+    """Whom the command runs as; None: as this process does."""
+    if args.as_user is None:
+        return calling_user()
+    uid = uid_of(args.as_user, "--as")
+    if os.geteuid() != 0 and uid != os.geteuid():
+        raise ConfigError(key="--as", message="only root can run a command as another user", hint="use sudo")
+    return identity(uid)
+
+
 class Recorder:
     def __init__(self, args: argparse.Namespace, scope: Scope) -> None:
         self._args = args
@@ -90,10 +113,15 @@ class Recorder:
         self._signals = _Signals()
         self._started = time.monotonic()
         self._clock_base_ns = kernel.clock_base_ns()  # one for the engine and the recording, so that a replay agrees
+        self._examiner = Examiner()
         self._capture: Capture
         self._supervisor: Supervisor
         self._outputs: list[Output] = []
         self._report: Report | None = None
+        self._user = _user(args)
+        self._metrics = None if args.metrics is None else MetricsFile(args.metrics)
+        self._metrics_at = 0.0
+        self._left: list[str] = []
 
     def run(self) -> int:
         """The exit code: the command's, or 0."""
@@ -108,7 +136,9 @@ class Recorder:
                 plaintext=args.plaintext,
                 activity=_activity_kinds(args),
                 tell=self._tell,
+                examiner=self._examiner.examine,
             ) as capture,
+            closing(self._examiner),
             self._signals.taken(with_command=bool(args.rest)),
         ):
             self._capture = capture
@@ -127,6 +157,7 @@ class Recorder:
 
     def _run(self, hash_key: bytes | None) -> int:
         # With a command it imports while the programs are loaded; what runs already is captured first: the ring waits.
+        self._examiner.start()
         early = bool(self._args.rest) and effective_capabilities() != 0
         if early:
             self._supervisor.launch()
@@ -137,19 +168,28 @@ class Recorder:
             error_line(f"no events of {kind}: {reason}")
         outputs, view = open_for_worker(self._args)
         self._supervisor.outputs[:] = self._outputs = outputs
-        # Of their own: a worker goes on while capture detaches.
-        activity = self._capture.activity
-        ring_fd = os.dup(self._capture.ring_fd)
-        activity_fd = -1 if activity is None else os.dup(activity.ring_fd)
-        try:
-            with self._recording() as raw_fd:
-                self._supervisor.begin(self._setup(hash_key, view, raw_fd >= 0), ring_fd, raw_fd, activity_fd)
-                self._supervisor.wait_ready(lambda: self._capture.poll(0))
-                return self._watch()
-        finally:
-            os.close(ring_fd)
-            if activity_fd >= 0:
-                os.close(activity_fd)
+        with ExitStack() as stack:
+            ring_fd, *more = self._descriptors(stack)
+            raw_fd = stack.enter_context(self._recording())
+            self._supervisor.begin(self._setup(hash_key, view, raw_fd >= 0), ring_fd, raw_fd, *more)
+            self._supervisor.wait_ready(lambda: self._capture.poll(0))
+            return self._watch()
+
+    def _descriptors(self, stack: ExitStack) -> list[int]:
+        """Ring, verdicts, activity: copies of the worker's own, so that it goes on while capture detaches."""
+        capture = self._capture
+        found = [capture.ring_fd]
+        found += [capture.verdicts_fd] if self._dismisses else []
+        found += [] if capture.activity is None else [capture.activity.ring_fd]
+        copies = [os.dup(fd) for fd in found]
+        for fd in copies:
+            stack.callback(os.close, fd)
+        return copies
+
+    @property
+    def _dismisses(self) -> bool:
+        """A recording holds everything, whatever it is."""
+        return not self._args.no_dismiss and self._args.raw is None
 
     def _setup(self, hash_key: bytes | None, view: bool, raw: bool) -> border.Setup:
         args = self._args
@@ -167,6 +207,7 @@ class Recorder:
             host=host_facts(),
             outputs=tuple(specs),
             raw=raw,
+            verdicts=self._dismisses,
             activity_bytes=0 if self._capture.activity is None else self._capture.activity.ring_bytes,
             exclude_files=tuple(args.exclude_file),
             view=self._scope.label if view else None,
@@ -220,6 +261,7 @@ class Recorder:
 
     def _watch(self) -> int:
         child = self._spawn()
+        keep(number for number, _ in self._capabilities().values())
         notify("READY=1")
         code = 0
         try:
@@ -242,16 +284,37 @@ class Recorder:
             error_line(str(failure))
         return code
 
+    def _capabilities(self) -> dict[str, tuple[int, str]]:
+        """What is needed from here on: the command has been started, with all that it had."""
+        found = dict(KEPT)
+        if not self._capture.report().uprobe_multi or kernel.kernel_version() < (5, 9):
+            found |= KEPT_WITHOUT_MULTI
+        return found | KEPT_FOR_CALLER if owner_of_files() is not None else found
+
     def _detach(self) -> None:
         """Every probe goes. What the ring holds stays readable."""
         if self._report is None:
             self._report = self._capture.report()
+            self._left = self._left_running()
             self._capture.close()
+
+    def _left_running(self) -> list[str]:
+        """Processes of a command's tree that outlive it: nobody captures them from now on."""
+        if not self._args.rest:
+            return []
+        found = []
+        for pid in self._capture.members():
+            try:
+                name = Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+            except OSError:
+                continue
+            found.append(f"{pid} ({printable(name)})")
+        return found
 
     def _spawn(self) -> Spawned | None:
         if not self._args.rest:
             return None
-        return self._capture.spawn(self._args.rest, user=calling_user())
+        return self._capture.spawn(self._args.rest, user=self._user)
 
     def _follow(self, child: Spawned | None) -> int:
         """Until the command has ended, the processes have gone, or somebody wants it to end."""
@@ -261,6 +324,7 @@ class Recorder:
             if self._report is None:
                 self._capture.poll(0)
             supervisor.serve()
+            self._tell_metrics()
             if supervisor.failure is not None:
                 self._detach()  # nobody reads any more: the command goes on by itself
             while signals.to_pass_on and child is not None:
@@ -301,14 +365,30 @@ class Recorder:
     def _account(self, stages: dict[str, Any], report: Any = None) -> Account:
         elapsed = time.monotonic() - self._started
         supervisor = self._supervisor
-        found = report or self._report or self._capture.report()
+        found = replace(report or self._report or self._capture.report())
         found.messages_lost += supervisor.messages_lost
         losses = self._capture.losses()
-        return Account(stages, losses, found, supervisor.notes, elapsed, self._capture.activity_losses())
+        activity, spared = self._capture.activity_losses(), self._capture.spared()
+        return Account(stages, losses, found, supervisor.notes, elapsed, activity, spared)
 
     def _print_account(self, stages: dict[str, Any]) -> None:
         """SIGUSR1: one line of JSON on the error stream."""
         print(msgspec.json.encode(self._account(stages).as_dict()).decode(), file=sys.stderr, flush=True)
+
+    def _tell_metrics(self, stages: dict[str, Any] | None = None) -> None:
+        """Every ten seconds, and at the end with `stages`."""
+        now = time.monotonic()
+        if self._metrics is None or (stages is None and now < self._metrics_at):
+            return
+        self._metrics_at = now + METRICS_SECONDS
+        own = resource.getrusage(resource.RUSAGE_SELF)
+        usage = {"loader": (time.process_time_ns(), own.ru_maxrss * 1024), "worker": self._supervisor.usage()}
+        text = render(self._account(self._supervisor.live() if stages is None else stages), usage)
+        try:
+            self._metrics.write(text)
+        except OSError as error:
+            error_line(f"{self._metrics.path}: metrics cannot be written: {error.strerror}")
+            self._metrics = None
 
     # ---- at the end ----
 
@@ -316,9 +396,13 @@ class Recorder:
         from oisp_sensor.view.printer import console_on
 
         account = self._account(self._supervisor.account(), report)
+        self._tell_metrics(account.stages)
         if self._args.report is not None:
             account.write(self._args.report)
         console = console_on(sys.stderr)
         files = [output.name for output in self._outputs if output.file is not None]
         for line in account.lines(files, self._args.raw):
             console.print(line, soft_wrap=True)
+        if self._left:
+            shown = ", ".join(self._left[:8]) + (f" and {len(self._left) - 8} more" if len(self._left) > 8 else "")
+            console.print(f"  ! still running: {shown}; what they do from now on is not captured", soft_wrap=True)

@@ -32,7 +32,7 @@ _PROT_EXEC = 4
 _AT_EMPTY_PATH = 0x1000
 # ioctl: what asks a terminal; never what writes to one (TIOCSTI, TIOCLINUX, TCSETS).
 _TCGETS, _TIOCGWINSZ = 0x5401, 0x5413
-_F_GETFD, _F_SETFD, _F_GETFL, _F_SETFL = 1, 2, 3, 4
+_F_GETFD, _F_SETFD, _F_GETFL, _F_SETFL, _F_DUPFD_CLOEXEC = 1, 2, 3, 4, 1030
 
 _ARCHITECTURES = {
     "x86_64": (
@@ -100,7 +100,11 @@ WORKER = (
     Rule("fcntl", 1, (_F_GETFD, _F_SETFD, _F_GETFL, _F_SETFL)),
     Rule("ioctl", 1, (_TCGETS, _TIOCGWINSZ)),
 )
-HELPER = _EVERY
+HELPER = (
+    *_EVERY,
+    *(Rule(name) for name in ("recvmsg", "sendto")),
+    Rule("fcntl", 1, (_F_GETFD, _F_SETFD, _F_GETFL, _F_DUPFD_CLOEXEC)),  # mmap in Python takes a copy
+)
 
 
 def numbers(machine: str = "") -> dict[str, int]:

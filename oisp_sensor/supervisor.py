@@ -20,8 +20,6 @@ import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
@@ -34,6 +32,7 @@ from oisp_sensor.enrich.procfs import TICK_NS, RawProcess, parent_of, read_raw
 from oisp_sensor.enrich.users import group_name, user_name
 from oisp_sensor.export.files import Opened, OutputFile, SourceError
 from oisp_sensor.page import Page
+from oisp_sensor.start import start_confined
 
 __all__ = ["Notes", "Output", "Supervisor", "WorkerError"]
 
@@ -41,13 +40,6 @@ BOOT = (
     "import sys; sys.path[:0] = [p for p in sys.argv[2:] if p not in sys.path]; "
     "from oisp_sensor.worker import main; main(int(sys.argv[1]))"
 )
-_PACKAGES = ("oisp_sensor", "oisp_core", "msgspec", "rich", "yaml")
-# Of our environment the worker sees only what a terminal and a loader of libraries need.
-_ENVIRONMENT = (
-    "COLORTERM", "COLUMNS", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "LINES", "NO_COLOR", "TERM", "TZ",
-)  # fmt: skip
-# Libraries that would start threads of their own: what is confined has one.
-_ONE_THREAD = dict.fromkeys(("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS"), "1")
 READY_SECONDS = 60.0
 END_SECONDS = 30.0
 HANG_NS = 30 * 10**9
@@ -178,33 +170,18 @@ class Supervisor:
 
     def launch(self) -> None:
         """Starts a worker, which imports what it needs meanwhile."""
-        ours, theirs = border.pair()
         self._page[slots.BEAT] = time.monotonic_ns()
-        environment = {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ} | _ONE_THREAD
-        words = [sys.executable, "-I", "-c", BOOT, str(theirs.fileno()), *_folders()]
         try:
-            self._process = subprocess.Popen(
-                words,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL if self._stdout is None else self._stdout,
-                env=environment,
-                cwd="/",
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,
-            )
+            self._process, self._channel = start_confined(BOOT, self._stdout)
         except OSError as error:
-            ours.close()
             raise WorkerError(f"the worker cannot be started: {error.filename}: {error.strerror}", 1) from error
-        finally:
-            theirs.close()
-        self._channel = ours
         self.ready = False
 
-    def begin(self, setup: border.Setup, ring_fd: int, raw_fd: int = -1, activity_fd: int = -1) -> None:
-        """Gives the worker its work. Descriptors are borrowed until close()."""
+    def begin(self, setup: border.Setup, ring_fd: int, raw_fd: int, *more: int) -> None:
+        """Gives the worker its work. `more`: the table of verdicts and the ring of activity, as far as the setup says
+        that they are there. Descriptors are borrowed until close()."""
         self._setup = setup
-        given = (activity_fd,) if setup.activity_bytes else ()
-        self._descriptors = (ring_fd, self._page.fd, *given, *((raw_fd,) if setup.raw else ()))
+        self._descriptors = (ring_fd, self._page.fd, *more, *((raw_fd,) if setup.raw else ()))
         if setup.raw:
             self._raw_fd, self._raw_base = raw_fd, os.fstat(raw_fd).st_size
         self._page[slots.POSITION] = slots.NOWHERE
@@ -580,14 +557,3 @@ def _ending(status: int) -> str:
         with contextlib.suppress(ValueError):
             return signal.Signals(-status).name
     return f"exit code {status}"
-
-
-def _folders() -> list[str]:
-    """Where this interpreter found what the worker imports: `-I` takes no path from the environment."""
-    found = []
-    for name in _PACKAGES:
-        spec = find_spec(name)
-        if spec is not None and spec.origin is not None:
-            folder = Path(spec.origin).parents[1] if spec.submodule_search_locations else Path(spec.origin).parent
-            found.append(str(folder))
-    return list(dict.fromkeys(found))

@@ -28,6 +28,7 @@ from oisp_sensor.activity import ActivityEvents, FileRules, names
 from oisp_sensor.activity.ids import Ulids
 from oisp_sensor.activity.stage import ActivityStage
 from oisp_sensor.capture.ringbuf import RingBuffer
+from oisp_sensor.capture.verdicts import VerdictTable
 from oisp_sensor.confine import confine
 from oisp_sensor.enrich.enricher import ArgumentPolicy, Enricher
 from oisp_sensor.enrich.mask import Hasher
@@ -164,6 +165,7 @@ class Worker:
     def _prepare(self, setup: border.Setup, fds: list[int]) -> None:
         """Everything that needs power or files, then none of it any more."""
         ring_fd, page_fd, *rest = fds
+        verdicts = VerdictTable(rest.pop(0)) if setup.verdicts else None
         activity_fd = rest.pop(0) if setup.activity_bytes else -1
         raw_fd = rest.pop(0) if setup.raw else -1
         self._page = Page(page_fd)
@@ -192,6 +194,7 @@ class Worker:
             view=self.view,
             raw_fd=raw_fd,
             activity=activity,
+            verdicts=verdicts,
             resumed=setup.resumed,
             listen=self._listen,
             on_error=self._complain,

@@ -84,7 +84,7 @@ class Capture:
     `activity`: kinds of what processes do (`process`, `network`, `dns`, `file`), into a ring of their own.
     With `plaintext`, HTTP on TCP sockets without TLS is captured too (models that run on this machine).
     `variant` (modern, basic) and `multi` (off: one perf event per probe) take the choice from the kernel's abilities.
-    `tell` takes what would else go into `channel`.
+    `tell` takes what would else go into `channel`; `examiner` reads a file in place of this process.
     """
 
     def __init__(
@@ -101,6 +101,7 @@ class Capture:
         activity: Sequence[str] = (),
         activity_ring_bytes: int = ACTIVITY_RING_BYTES,
         tell: Callable[[messages.Message], None] | None = None,
+        examiner: Callable[[int, str], Target | None] = examine,
     ) -> None:
         if ring_bytes < 1 << 16 or ring_bytes & (ring_bytes - 1) or ring_bytes > 1 << 30:
             raise CaptureError(f"the ring has a power of two of bytes from 64 KiB to 1 GiB, not {ring_bytes}")
@@ -110,6 +111,7 @@ class Capture:
         self._libraries = [] if libraries is None or not eager else [os.fspath(p) for p in libraries]
         self._eager = eager
         self._teller = tell
+        self._examine = examiner
         self._variant = variant
         self._multi = multi
         self._activity_kinds = check_kinds(activity)
@@ -413,7 +415,7 @@ class Capture:
         if len(self._targets) >= _MAX_FILES:
             self._targets = {k: t for k, t in self._targets.items() if t is not None}
         if key not in self._targets and (self._only is None or key in self._only):
-            target = self._targets[key] = examine(fd, path)
+            target = self._targets[key] = self._examine(fd, path)
             if target is not None:
                 target.file = fd
                 if not target.usable:

@@ -30,6 +30,8 @@ FORWARDED = tuple(
 # The terminal sends these to its whole foreground group: the command has them already.
 _OF_TERMINAL = frozenset({signal.SIGINT, signal.SIGQUIT, signal.SIGWINCH})
 _STATUS = struct.Struct("<i")
+# Read when this module is imported: before anybody here handles a signal.
+_IGNORED_AT_START = frozenset(n for n in signal.valid_signals() if signal.getsignal(n) == signal.SIG_IGN)
 _MASK_AT_START = signal.pthread_sigmask(signal.SIG_BLOCK, ())
 
 
@@ -182,7 +184,10 @@ def _become(
 
 
 def _restore_signals() -> None:
-    """Handlers become defaults at exec by themselves; what Python ignores at its start would stay ignored."""
+    """Handlers become defaults at exec by themselves, also of what was ignored before them; and what Python ignores at
+    its start would stay ignored."""
     for number in (signal.SIGPIPE, signal.SIGXFSZ):
         signal.signal(number, signal.SIG_DFL)
+    for number in _IGNORED_AT_START - {signal.SIGPIPE, signal.SIGXFSZ}:
+        signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, _MASK_AT_START)

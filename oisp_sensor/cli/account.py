@@ -17,7 +17,7 @@ from oisp_sensor.export.files import owner_of_files
 from oisp_sensor.export.jsonl import FileExporter
 
 if TYPE_CHECKING:
-    from oisp_sensor.capture.capture import Loss, Report
+    from oisp_sensor.capture.capture import Loss, Report, Spared
     from oisp_sensor.supervisor import Notes
 
 __all__ = ["Account"]
@@ -55,6 +55,7 @@ class Account:
     notes: Notes
     seconds: float
     activity_losses: dict[str, int] = field(default_factory=dict)
+    spared: dict[str, Spared] = field(default_factory=dict)
 
     def as_dict(self) -> dict[str, Any]:
         report = self.report
@@ -71,6 +72,7 @@ class Account:
             "missed": report.missed,
             "unexamined": report.unexamined,
             "losses": {cause: asdict(loss) for cause, loss in self.losses.items()},
+            "spared": {level: asdict(spared) for level, spared in self.spared.items()},
             "activity_losses": self.activity_losses,
             "mappings_lost": report.mappings_lost,
             "messages_lost": report.messages_lost,

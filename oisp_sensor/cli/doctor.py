@@ -205,6 +205,7 @@ def _document(checks: list[Check], ready: bool, seen: Seen | None) -> dict[str, 
         "version": version(),
         "ready": ready,
         "checks": [asdict(check) for check in checks],
+        "kept": {name: reason for name, (_, reason) in _kept(checks).items()},
         "out_of_reach": list(OUT_OF_REACH),
     }
     if seen is not None:
@@ -222,9 +223,37 @@ def _print(checks: list[Check], ready: bool, seen: Seen | None) -> None:
     print("\nCapture can run." if ready else "\nCapture cannot run: see MISSING. Everything else works.")
     if seen is not None:
         _print_target(seen)
+    if sys.platform == "linux":
+        _print_power(checks)
     print("\nNot seen by this version:")
     for line in OUT_OF_REACH:
         print(f"  {line}")
+
+
+def _kept(checks: list[Check]) -> dict[str, tuple[int, str]]:
+    """What the loader keeps while it captures."""
+    if sys.platform != "linux":
+        return {}
+    from oisp_sensor.confine import KEPT, KEPT_FOR_CALLER, KEPT_WITHOUT_MULTI
+    from oisp_sensor.export.files import owner_of_files
+
+    multi = any(check.name == "uprobe_multi" and check.ok for check in checks)
+    found = KEPT if multi else KEPT | KEPT_WITHOUT_MULTI
+    return found | KEPT_FOR_CALLER if owner_of_files() is not None else found
+
+
+def _print_power(checks: list[Check]) -> None:
+    from oisp_sensor.confine import USER, least_user
+
+    print("\nWhile it captures, the process that attaches probes and reads no traffic keeps:")
+    kept = _kept(checks)
+    width = max(map(len, kept))
+    for name, (_, reason) in kept.items():
+        print(f"  {name:<{width}}  {reason}")
+    user = least_user()
+    name = "this user: changing it needs CAP_SETUID and CAP_SETGID" if user is None else user.name
+    own = "" if user is not None and user.name == USER else f" (an account `{USER}` would be used if there were one)"
+    print(f"The process that reads traffic keeps nothing and runs as {name}{own}.")
 
 
 def _print_target(seen: Seen) -> None:

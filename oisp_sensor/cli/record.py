@@ -39,6 +39,9 @@ class Record:
         scope.add_argument("--user", metavar="NAME|UID", help="all processes of a user")
         scope.add_argument("--all", action="store_true", help="every process of this machine")
         parser.add_argument(
+            "--as", metavar="USER", dest="as_user", help="run the COMMAND as this user (under sudo: as the caller)"
+        )
+        parser.add_argument(
             "--library", metavar="FILE", action="append", help="probe this file only (may be given several times)"
         )
         parser.add_argument(
@@ -46,6 +49,9 @@ class Record:
         )
         parser.add_argument(
             "--ring-size", metavar="SIZE", type=size, help="of the buffer between kernel and sensor (16M)"
+        )
+        parser.add_argument(
+            "--no-dismiss", action="store_true", help="copy also the bytes of connections that are known not to be AI"
         )
         activity = parser.add_argument_group("what the processes do")
         activity.add_argument(
@@ -66,6 +72,9 @@ class Record:
         add_output_options(parser, f"default: {EVENTS} with a COMMAND; else a view on a terminal, NDJSON into a pipe")
         parser.add_argument("--raw", metavar="FILE", help="also keep the captured plaintext, all of it, for `replay`")
         parser.add_argument("--report", metavar="FILE", help="write the account of the run as JSON")
+        parser.add_argument(
+            "--metrics", metavar="FILE", help="the sensor's own numbers, every 10 s, as Prometheus text"
+        )
         add_engine_options(parser)
 
     def run(self, args: argparse.Namespace) -> int:
@@ -98,6 +107,8 @@ def _scope(args: argparse.Namespace) -> Scope:
     named = [flag for flag in ("pid", "cgroup", "container", "exe", "user", "all") if getattr(args, flag)]
     if args.rest and named:
         raise usage_error(f"a COMMAND is a scope of its own: leave out --{named[0]}")
+    if args.as_user is not None and not args.rest:
+        raise usage_error("--as is for a COMMAND", "give `-- COMMAND ...`")
     if args.rest:
         return Scope.command()
     if args.pid:
@@ -109,7 +120,7 @@ def _scope(args: argparse.Namespace) -> Scope:
     if args.exe:
         return Scope.executable(args.exe)
     if args.user:
-        return Scope.user(_uid(args.user))
+        return Scope.user(uid_of(args.user, "--user"))
     if args.all:
         return Scope.everything()
     raise usage_error(
@@ -118,7 +129,8 @@ def _scope(args: argparse.Namespace) -> Scope:
     )
 
 
-def _uid(text: str) -> int:
+def uid_of(text: str, flag: str) -> int:
+    """By number or by name."""
     import pwd
 
     if text.isdecimal():
@@ -126,7 +138,7 @@ def _uid(text: str) -> int:
     try:
         return pwd.getpwnam(text).pw_uid
     except KeyError as error:
-        raise ConfigError(key="--user", expected="a user of this machine", got=text) from error
+        raise ConfigError(key=flag, expected="a user of this machine", got=text) from error
 
 
 command = Record()

@@ -46,7 +46,7 @@ class Service:
     """`asked` has the bytes of each request, `answered` those of each response."""
 
     def __init__(self, folder: Path) -> None:
-        authority = trustme.CA()
+        authority = self.authority = trustme.CA()
         self.certificate = str(folder / "ca.pem")
         authority.cert_pem.write_to_path(self.certificate)
         self._context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
