@@ -39,7 +39,7 @@ class OutputSpec(msgspec.Struct, frozen=True):
 
 
 class Setup(msgspec.Struct, tag="setup", frozen=True):
-    """Descriptors: the ring, the page, the table of verdicts if `verdicts`, the ring of activity if `activity_bytes`, the
+    """Descriptors: ring, page, the table of verdicts if `verdicts`, the ring of activity if `activity_bytes`, the
     recording if `raw`, then one for each output that is a file."""
 
     ring_bytes: int
