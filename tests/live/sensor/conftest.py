@@ -66,16 +66,6 @@ class Bench:
 
     def start_probing(self, *words: str, **options: Any) -> subprocess.Popen[str]:
         """The same, and back only when its probes are in place: what happens from here on is captured."""
-        process = self.start(*words, **options)
-        deadline = time.monotonic() + 30
-        while not any(_probes(pid) for pid in _family(process.pid)):
-            assert process.poll() is None, process.communicate()[1]
-            assert time.monotonic() < deadline, "no probe in time"
-            time.sleep(0.02)
-        return process
-
-    def start_watching(self, *words: str, **options: Any) -> subprocess.Popen[str]:
-        """The same, and waits until capture stands."""
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
             path = self.folder / "notify"
             path.unlink(missing_ok=True)
@@ -102,30 +92,6 @@ class Bench:
     def events(self, path: Path | None = None) -> list[dict[str, Any]]:
         text = (path or self.events_file).read_text(encoding="utf-8")
         return [json.loads(line) for line in text.splitlines()]
-
-
-def _family(pid: int) -> list[int]:
-    """A process and its descendants."""
-    try:
-        children = [
-            int(word)
-            for task in Path(f"/proc/{pid}/task").iterdir()
-            for word in (task / "children").read_text().split()
-        ]
-    except OSError:
-        return []
-    return [pid, *(found for child in children for found in _family(child))]
-
-
-def _probes(pid: int) -> bool:
-    """Does it hold a link of uprobes, or events of single ones?"""
-    try:
-        for file in Path(f"/proc/{pid}/fd").iterdir():
-            if "perf_event" in str(file.readlink()) or "uprobe" in Path(f"/proc/{pid}/fdinfo/{file.name}").read_text():
-                return True
-    except OSError:
-        pass
-    return False
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def test_what_is_not_ai_is_not_copied(bench: Bench, dismiss: bool) -> None:
 
 def test_the_loader_keeps_what_it_needs(bench: Bench, until: Callable[..., None]) -> None:
     client = bench.waiting_client()
-    process = bench.start_watching("--pid", str(client.pid), "--out", str(bench.events_file))
+    process = bench.start_probing("--pid", str(client.pid), "--out", str(bench.events_file))
     held = int(status(process.pid)["CapEff"], 16)
     assert held == int(status(process.pid)["CapPrm"], 16)
     kept = sum(1 << number for number, _ in KEPT.values())
