@@ -173,7 +173,11 @@ _for_loader = msgspec.msgpack.Decoder(ToLoader)
 
 
 class BadPeer(Exception):
-    """What came is no message of this protocol."""
+    """What came is no message of this protocol; `before` are those that came before it."""
+
+    def __init__(self, text: str, before: list[Any]) -> None:
+        super().__init__(text)
+        self.before = before
 
 
 def pair() -> tuple[socket.socket, socket.socket]:
@@ -217,11 +221,11 @@ def receive_at_loader(source: socket.socket, most: int = 256) -> tuple[list[Any]
         if not packet:
             return found, True
         if len(packet) > PACKET_BYTES:
-            raise BadPeer("a packet is too long")
+            raise BadPeer("a packet is too long", found)
         try:
             found.append(_for_loader.decode(packet))
         except (msgspec.DecodeError, msgspec.ValidationError, RecursionError, ValueError) as error:
-            raise BadPeer(str(error)) from error
+            raise BadPeer(str(error), found) from error
     return found, False
 
 

@@ -347,13 +347,14 @@ class Supervisor:
         self._flush()
         try:
             found, gone = border.receive_at_loader(self._channel)
-            for message in found:
-                self._take(message)
         except border.BadPeer as error:
+            found = error.before
             self._on_said(f"the worker said what is no message: {error}")
             gone = True
             if self._process is not None:
                 self._process.kill()
+        for message in found:
+            self._take(message)
         if gone:
             self._bury()
         elif self._hangs():
