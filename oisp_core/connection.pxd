@@ -107,6 +107,7 @@ cdef void hole(engine_core* e, oisp_conn* c, int direction, uint64_t size, uint6
 cdef void take_piece(engine_core* e, oisp_conn* c, int direction, uint64_t ts, const uint8_t* data, size_t size,
                      uint64_t offset) noexcept nogil
 cdef void take_record(engine_core* e, const oisp_record* r) noexcept nogil
+cdef void take_records(engine_core* e, const uint8_t* data, uint64_t at, uint64_t size) noexcept nogil
 cdef void advance_core(engine_core* e, uint64_t now) noexcept nogil
 cdef bint core_is_full(engine_core* e) noexcept nogil
 cdef void core_free(engine_core* e) noexcept nogil

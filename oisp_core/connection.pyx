@@ -17,6 +17,7 @@ from libc.stdint cimport UINT64_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint6
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 
+from oisp_core.decode.decoder cimport exchange_fetch
 from oisp_core.encode.writer cimport writer_context, writer_free
 from oisp_core.message cimport (
     OISP_END_CUT, OISP_END_FLIGHT, OISP_TURN_CONNECT, OISP_TURN_H2C, OISP_TURN_HOLE, OISP_TURN_ORPHAN, OISP_TURN_REQUEST_DONE,
@@ -47,7 +48,7 @@ from oisp_core.types cimport (
     OISP_TOKEN_REQUEST, OISP_TOKEN_RESPONSE, OISP_TOKEN_UPGRADE, OISP_TOKEN_WARNING, OISP_WRITE, oisp_buffer,
     oisp_buffer_append, oisp_buffer_free, oisp_buffer_wipe, oisp_confidence, oisp_field, oisp_head, oisp_record,
     oisp_record_address, oisp_record_conn, oisp_record_context,
-    oisp_record_data, oisp_record_lost, oisp_status, oisp_token, oisp_tokens, OISP_VERDICT_AI, OISP_VERDICT_NONE, oisp_verdict,
+    oisp_exchange, oisp_record_data, oisp_record_lost, oisp_status, oisp_token, oisp_tokens, OISP_VERDICT_AI, OISP_VERDICT_NONE, oisp_verdict,
 )
 
 cdef extern from "oisp/contract.h" nogil:
@@ -1365,6 +1366,102 @@ cdef void take_address(engine_core* e, const oisp_record_address* r) noexcept no
     cdef oisp_conn* c = make_conn(e, r.conn)
     if c != NULL:
         c.origin.port = r.local_port if c.requests == OISP_READ else r.remote_port
+
+
+# --- many records at once ---
+#
+# Among thousands of connections the next record is nearly always of one whose state is in no near cache. While a record is
+# taken, the state of those that follow is fetched, one pointer of the chain at a time: slot, connection, flow, exchange.
+
+cdef extern from *:
+    """
+    static inline void oisp_touch(const void *at, size_t size) {
+      for (size_t i = 0; i < size; i += 64)
+        __builtin_prefetch((const char *)at + i);
+    }
+    """
+    void oisp_touch(const void* at, size_t size) nogil
+
+cdef extern from "oisp/hash.h" nogil:
+    ctypedef struct table "oisp_table":
+        uint64_t* keys
+        void** values
+    uint32_t oisp_table_slot(const table* m, uint64_t key)
+
+cdef enum:
+    MANY = 512  # connections; fewer stay in the caches by themselves
+    RING = 16
+    FAR = 15    # records ahead: the slot in the table
+    CONN = 11
+    FLOW = 8
+    TURN = 5
+    WORK = 3
+    TEXT = 1
+
+
+cdef inline bint is_data(const oisp_record* r) noexcept nogil:
+    return r.kind == OISP_RECORD_DATA and r.size >= sizeof(oisp_record_data)
+
+
+cdef inline oisp_conn* conn_of(engine_core* e, const oisp_record* r) noexcept nogil:
+    return find_conn(e, (<const oisp_record_data*> r).conn) if is_data(r) else NULL
+
+
+cdef inline oisp_exchange* exchange_of(engine_core* e, const oisp_record* r) noexcept nogil:
+    cdef oisp_conn* c = conn_of(e, r)
+    return c.flow.answer.x if c != NULL and c.flow != NULL and c.flow.answer != NULL else NULL
+
+
+cdef void foresee(engine_core* e, const oisp_record** ring, uint64_t at, uint64_t known) noexcept nogil:
+    cdef oisp_conn* c
+    cdef oisp_exchange* x
+    cdef const table* conns = <const table*> &e.conns
+    cdef uint32_t slot
+    if at + FAR < known and is_data(ring[(at + FAR) % RING]):
+        slot = oisp_table_slot(conns, (<const oisp_record_data*> ring[(at + FAR) % RING]).conn)
+        oisp_touch(&conns.keys[slot], 1)
+        oisp_touch(&conns.values[slot], 1)
+    if at + CONN < known:
+        c = conn_of(e, ring[(at + CONN) % RING])
+        if c != NULL:
+            oisp_touch(c, sizeof(oisp_conn))
+    if at + FLOW < known:
+        c = conn_of(e, ring[(at + FLOW) % RING])
+        if c != NULL:
+            oisp_touch(c.flow, sizeof(oisp_flow))
+            oisp_touch(c.newer, 64)
+            oisp_touch(c.older, 64)
+    if at + TURN < known:
+        c = conn_of(e, ring[(at + TURN) % RING])
+        if c != NULL and c.flow != NULL and c.flow.answer != NULL:
+            oisp_touch(c.flow.answer, sizeof(oisp_turn))
+    if at + WORK < known:
+        x = exchange_of(e, ring[(at + WORK) % RING])
+        if x != NULL:
+            exchange_fetch(x, 0)
+    if at + TEXT < known:
+        x = exchange_of(e, ring[(at + TEXT) % RING])
+        if x != NULL:
+            exchange_fetch(x, 1)
+
+
+cdef void take_records(engine_core* e, const uint8_t* data, uint64_t at, uint64_t size) noexcept nogil:
+    """All of them, which were checked."""
+    cdef const oisp_record* ring[RING]
+    cdef uint64_t number = 0, known = 0, far = at
+    while at < size:
+        if e.conns.count >= MANY:
+            while far < size and known <= number + FAR:
+                ring[known % RING] = <const oisp_record*> (data + far)
+                far += ring[known % RING].size
+                known += 1
+            foresee(e, ring, number, known)
+        take_record(e, <const oisp_record*> (data + at))
+        at += (<const oisp_record*> (data + at)).size
+        number += 1
+        if far < at:
+            far = at
+            known = number
 
 
 cdef void take_record(engine_core* e, const oisp_record* r) noexcept nogil:

@@ -28,7 +28,7 @@ from oisp_core.reassemble.tokens import Status
 from oisp_core.connection cimport (
     OISP_CONN_DISMISSED, OISP_CONN_NEW, REQUESTS_UNKNOWN, OISP_DISMISSED_HOST, OISP_DISMISSED_LIMIT, OISP_DISMISSED_PROTOCOL,
     OISP_DISMISSED_TUNNEL, advance_core, core_free, core_is_full, end_conn, engine_core, find_conn, hole,
-    make_conn, oisp_conn, open_flow, put_context, take_piece, take_record,
+    make_conn, oisp_conn, open_flow, put_context, take_piece, take_record, take_records,
 )
 from oisp_core.decode.decoder cimport Dialects
 from oisp_core.encode.clients cimport Clients
@@ -281,9 +281,7 @@ cdef class Engine:
             at = self._recording_start(data, size)
             self._check_records(data, at, size)
             with nogil:
-                while at < size:
-                    take_record(&self.core, <const oisp_record*> (data + at))
-                    at += (<const oisp_record*> (data + at)).size
+                take_records(&self.core, data, at, size)
                 turn_flush(&self.core.shared)
             return Status.FULL if core_is_full(&self.core) else Status.OK
         finally:

@@ -27,6 +27,9 @@ cdef void exchange_free(oisp_exchange* x) noexcept nogil
 # The model that the path names (percent-decoded), before decode_request; a body that names one wins.
 cdef void exchange_path_model(oisp_exchange* x, const uint8_t* model, size_t size) noexcept nogil
 
+# Brings what decode_known will read of an exchange near, before it is called: 0, then, some records later, 1.
+cdef void exchange_fetch(const oisp_exchange* x, int step) noexcept nogil
+
 # What an exception frame says besides its document, after decode_event.
 cdef void exchange_error(oisp_exchange* x, const uint8_t* type, size_t size) noexcept nogil
 

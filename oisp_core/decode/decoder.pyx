@@ -258,6 +258,19 @@ cdef struct picks:
 # --- texts ----------------------------------------------------------------------------------------------------------
 
 
+cdef extern from *:
+    """
+    static inline void fetch(const void *at, size_t size) {
+      for (size_t i = 0; i < size; i += 64)
+        __builtin_prefetch((const char *)at + i);
+    }
+    """
+    void fetch(const void* at, size_t size) nogil
+
+# Its literals are the template's first member.
+ctypedef oisp_buffer template_head
+
+
 # Room for `extra` bytes at the end of t, as the last run of the arena. 0: beyond the bound.
 cdef int text_room(work* w, oisp_text* t, size_t extra) noexcept nogil:
     cdef oisp_exchange* x = &w.x
@@ -1658,6 +1671,22 @@ cdef inline size_t blank_line(const uint8_t* data, size_t size) noexcept nogil:
     if size >= 2 and data[0] == c"\n" and data[1] == c"\n":
         return 2
     return 4 if size >= 4 and memcmp(data, b"\r\n\r\n", 4) == 0 else 0
+
+
+cdef void exchange_fetch(const oisp_exchange* x, int step) noexcept nogil:
+    cdef const work* w = <const work*> x
+    cdef const shape* s
+    cdef const oisp_text* t
+    if step == 0:
+        fetch(x, sizeof(oisp_exchange))
+        fetch(&w.chunk_choice, sizeof(shape) + 192)
+        fetch(&w.shape_count, 64)
+    elif w.shape_count:
+        s = &w.shapes[w.shape_last]
+        fetch((<const template_head*> &s.template).data, 384)
+        if x.choices_count:
+            t = &x.choices[0].content
+            fetch(x.arena.data + t.offset + t.size, 64)
 
 
 cdef size_t decode_known(oisp_exchange* x, const uint8_t* data, size_t size) noexcept nogil:
