@@ -25,7 +25,7 @@ def test_both_licences_are_named(repo_root: Path) -> None:
 
 
 # Name of an import where it differs from the name of its distribution.
-DISTRIBUTIONS = {"yaml": "pyyaml"}
+DISTRIBUTIONS = {"yaml": "pyyaml", "dns": "dnspython"}
 # Asked for by name at run time, where they are installed.
 BY_NAME = {"brotli", "backports"}
 
