@@ -15,7 +15,7 @@ Request and response have the same stream number, so that a pair cannot be wrong
     in the bodies.
 """
 from libc.stdint cimport UINT64_MAX, uint8_t, uint16_t, uint32_t, uint64_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from oisp_core.message cimport (
@@ -331,21 +331,26 @@ cdef bint head_has_to_wait(oisp_streams* st, oisp_stream* t, const oisp_head* he
 
 
 cdef void late_head(oisp_streams* st, oisp_stream* t, const oisp_late* late, const uint8_t* d) noexcept nogil:
+    """Its fields stand in room of their own: what is read late is often read while another head is being taken."""
     cdef oisp_head head
     cdef uint32_t sizes[2]
     cdef uint32_t at = 0
     cdef oisp_field* f
-    read_head(st, NULL, 0, late.partial, &head)
+    cdef size_t room = late.size // sizeof(sizes) + 1  # a field takes its two sizes at least
+    cdef oisp_field* fields = <oisp_field*> malloc(room * sizeof(oisp_field))
+    read_head(st, NULL, 0, late.partial or fields == NULL, &head)
     head.status = late.status
-    while at < late.size:
+    head.fields = fields
+    while at < late.size and fields != NULL:
         memcpy(sizes, d + at, sizeof(sizes))
         at += sizeof(sizes)
-        f = &st.fields[head.fields_count]
+        f = &fields[head.fields_count]
         f.name.data, f.name.size = d + at, sizes[0]
         f.value.data, f.value.size = d + at + sizes[0], sizes[1]
         at += sizes[0] + sizes[1]
         head.fields_count += 1
     answer(st, t, &head, late.number, late.ts)
+    free(fields)
 
 
 cdef void read_late(oisp_streams* st, oisp_stream* t) noexcept nogil:
