@@ -23,7 +23,7 @@ TREES = {
     "benchmarks/cases": "oisp_bench/_data/cases",
 }
 DATA_ENDINGS = {".json", ".yaml", ".md", ".o", ".bin", ".tsv", ".toml"}
-PACKAGE_ENDINGS = {".py", ".pyi", ".pxd", ".h"}
+PACKAGE_ENDINGS = {".py", ".pyi", ".pxd", ".h", ".service"}
 
 
 def tracked(root: Path, *folders: str) -> list[str]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import os
 import re
 import secrets
 import struct
@@ -207,6 +208,7 @@ class Other:
 
 
 @pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="there is no /proc to read another process's memory in")
+@pytest.mark.skipif(os.environ.get("OISP_FLAVOUR") == "debug", reason="ASan maps terabytes, and keeps what was freed")
 def test_memory_holds_no_secret_once_a_message_is_done() -> None:
     other = Other()
     kept: dict[str, list[str]] = {}
