@@ -78,7 +78,7 @@ def two_threads(rounds: int) -> tuple[float | None, int]:
 
         def body(work: Packed) -> None:
             gate.wait()
-            for _ in range(4):
+            for _ in range(60):
                 work.run(len)
 
         threads = [threading.Thread(target=body, args=(work,)) for work in works]
