@@ -663,96 +663,149 @@ struct syscall {
   s64 result;
 };
 
-INLINE void moves(const struct owner *who, u32 number, const struct syscall *s) {
+/* What a call does to files. Most calls do nothing to them: they must cost no more than this question. */
+enum action {
+  ACT_NONE,
+  ACT_READ,      /* (fd, ...) answers what was read */
+  ACT_WRITE,     /* (fd, ...) */
+  ACT_SEND,      /* (out, in, ...) */
+  ACT_COPY,      /* (in, offset, out, ...) */
+  ACT_OPEN,      /* (path, flags) */
+  ACT_CREATE,    /* (path) */
+  ACT_OPENAT,    /* (base, path, flags) */
+  ACT_OPENAT2,   /* (base, path, how) */
+  ACT_DUPLICATE, /* (fd, ...) answers the other one */
+  ACT_FCNTL,
+  ACT_CLOSE,
+  ACT_CLOSE_RANGE,
+  ACT_TRUNCATE, /* (fd) */
+  ACT_UNLINK,   /* (path) */
+  ACT_RMDIR,    /* (path) */
+  ACT_RENAME,   /* (path, path) */
+  ACT_UNLINKAT, /* (base, path, flags) */
+  ACT_RENAMEAT  /* (base, path, base, path) */
+};
+
+INLINE enum action action_of(s32 number) {
   switch (number) {
   case NR(0, 63):    /* read */
   case NR(17, 67):   /* pread64 */
   case NR(19, 65):   /* readv */
   case NR(295, 69):  /* preadv */
   case NR(327, 286): /* preadv2 */
-    moved(who, s->a, s->result, 0);
-    return;
+    return ACT_READ;
   case NR(1, 64):    /* write */
   case NR(18, 68):   /* pwrite64 */
   case NR(20, 66):   /* writev */
   case NR(296, 70):  /* pwritev */
   case NR(328, 287): /* pwritev2 */
+    return ACT_WRITE;
+  case NR(40, 71): /* sendfile */
+    return ACT_SEND;
+  case NR(326, 285): /* copy_file_range */
+  case NR(275, 76):  /* splice */
+    return ACT_COPY;
+#if defined(OISP_X86_64)
+  case 2: /* open */
+    return ACT_OPEN;
+  case 85: /* creat */
+    return ACT_CREATE;
+  case 33: /* dup2 */
+    return ACT_DUPLICATE;
+  case 87: /* unlink */
+    return ACT_UNLINK;
+  case 84: /* rmdir */
+    return ACT_RMDIR;
+  case 82: /* rename */
+    return ACT_RENAME;
+#endif
+  case NR(257, 56): /* openat */
+    return ACT_OPENAT;
+  case 437: /* openat2 */
+    return ACT_OPENAT2;
+  case NR(32, 23):  /* dup */
+  case NR(292, 24): /* dup3 */
+    return ACT_DUPLICATE;
+  case NR(72, 25): /* fcntl */
+    return ACT_FCNTL;
+  case NR(3, 57): /* close */
+    return ACT_CLOSE;
+  case 436: /* close_range */
+    return ACT_CLOSE_RANGE;
+  case NR(77, 46): /* ftruncate */
+    return ACT_TRUNCATE;
+  case NR(263, 35): /* unlinkat */
+    return ACT_UNLINKAT;
+  case NR(264, 38):  /* renameat */
+  case NR(316, 276): /* renameat2 */
+    return ACT_RENAMEAT;
+  default:
+    return ACT_NONE;
+  }
+}
+
+INLINE void act(const struct owner *who, enum action action, const struct syscall *s) {
+  struct opened *o;
+  u64 flags = 0;
+  switch (action) {
+  case ACT_READ:
+    moved(who, s->a, s->result, 0);
+    return;
+  case ACT_WRITE:
     moved(who, s->a, s->result, 1);
     return;
-  case NR(40, 71): /* sendfile(out, in) */
+  case ACT_SEND:
     moved(who, s->a, s->result, 1);
     moved(who, s->b, s->result, 0);
     return;
-  case NR(326, 285): /* copy_file_range(in, off, out) */
-  case NR(275, 76):  /* splice(in, off, out) */
+  case ACT_COPY:
     moved(who, s->a, s->result, 0);
     moved(who, s->c, s->result, 1);
     return;
-  default:
-    return;
-  }
-}
-
-INLINE void opens(const struct owner *who, u32 number, const struct syscall *s) {
-  u64 flags = 0;
-  switch (number) {
-#if defined(OISP_X86_64)
-  case 2: /* open */
+  case ACT_OPEN:
     file_opened(who, s->result, s->b);
     return;
-  case 85: /* creat */
+  case ACT_CREATE:
     file_opened(who, s->result, O_TRUNC);
     return;
-  case 33: /* dup2 */
-    duplicated(who, s->a, s->result);
-    return;
-#endif
-  case NR(257, 56): /* openat */
+  case ACT_OPENAT:
     file_opened(who, s->result, s->c);
     return;
-  case 437: /* openat2 */
+  case ACT_OPENAT2:
     bpf_probe_read_user(&flags, sizeof(flags), (const void *)s->c);
     file_opened(who, s->result, flags);
     return;
-  case NR(32, 23):  /* dup */
-  case NR(292, 24): /* dup3 */
+  case ACT_FCNTL:
+    if ((u32)s->b != F_DUPFD && (u32)s->b != F_DUPFD_CLOEXEC)
+      return;
     duplicated(who, s->a, s->result);
     return;
-  case NR(72, 25): /* fcntl */
-    if ((u32)s->b == F_DUPFD || (u32)s->b == F_DUPFD_CLOEXEC)
-      duplicated(who, s->a, s->result);
+  case ACT_DUPLICATE:
+    duplicated(who, s->a, s->result);
     return;
-  default:
+  case ACT_CLOSE:
+    closed(who, s->a);
     return;
-  }
-}
-
-INLINE void ends(const struct owner *who, u32 number, const struct syscall *s) {
-  struct opened *o;
-  switch (number) {
-  case 436: /* close_range */
+  case ACT_CLOSE_RANGE:
     if (!(s->c & 4)) /* CLOSE_RANGE_CLOEXEC */
       sweep_files(who, s->a, s->b, 0);
     return;
-  case NR(77, 46): /* ftruncate */
+  case ACT_TRUNCATE:
     o = file_used(who, s->a);
     if (o)
       o->state |= OISP_FILE_TRUNCATED;
     return;
-#if defined(OISP_X86_64)
-  case 87: /* unlink */
-  case 84: /* rmdir */
-    removed(who, s->a, -100, number == 84);
+  case ACT_UNLINK:
+  case ACT_RMDIR:
+    removed(who, s->a, -100, action == ACT_RMDIR);
     return;
-  case 82: /* rename */
+  case ACT_RENAME:
     renamed(who, s->a, -100, s->b, -100);
     return;
-#endif
-  case NR(263, 35): /* unlinkat */
+  case ACT_UNLINKAT:
     removed(who, s->b, s->a, s->c & AT_REMOVEDIR);
     return;
-  case NR(264, 38):  /* renameat */
-  case NR(316, 276): /* renameat2 */
+  case ACT_RENAMEAT:
     renamed(who, s->b, s->a, s->d, s->c);
     return;
   default:
@@ -778,28 +831,20 @@ SEC("raw_tp/sys_exit") int on_syscall(struct raw_tracepoint *ctx) {
   struct pt_regs___saved *regs = (struct pt_regs___saved *)ctx->args[0];
   struct syscall s = {.result = ctx->args[1]};
   struct owner who = {};
+  enum action action;
   s32 number = 0;
   kernel_read(&number, &regs->SYSTEM_NUMBER);
-  if (s.result < 0) {
-    if (number == NR(3, 57) && s.result == -4) /* close: EINTR has closed it */
-      s.result = 0;
-    else
-      return 0;
-  }
+  action = action_of(number);
+  /* A close that was interrupted (EINTR) has closed. */
+  if (action == ACT_NONE || (s.result < 0 && !(action == ACT_CLOSE && s.result == -4)))
+    return 0;
   if (!find_owner(&who) || is_compat())
     return 0;
   kernel_read(&s.a, &regs->SYSTEM_1);
-  if (number == NR(3, 57)) {
-    closed(&who, s.a);
-    return 0;
-  }
   kernel_read(&s.b, &regs->SYSTEM_2);
   kernel_read(&s.c, &regs->SYSTEM_3);
   kernel_read(&s.d, &regs->SYSTEM_4);
-  moves(&who, number, &s);
-  opens(&who, number, &s);
-  if (!s.result)
-    ends(&who, number, &s);
+  act(&who, action, &s);
   return 0;
 }
 #endif
