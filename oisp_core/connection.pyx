@@ -19,6 +19,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from oisp_core.decode.decoder cimport exchange_fetch
 from oisp_core.encode.writer cimport writer_context, writer_free
+from oisp_core.match.rules cimport match_keep_usual
 from oisp_core.message cimport (
     OISP_END_CUT, OISP_END_FLIGHT, OISP_TURN_CONNECT, OISP_TURN_H2C, OISP_TURN_HOLE, OISP_TURN_ORPHAN, OISP_TURN_REQUEST_DONE,
     OISP_TURN_RESPONSE_HEAD, OISP_TURN_UPGRADE, oisp_table_free, oisp_table_get, oisp_table_put, oisp_table_remove, oisp_turn,
@@ -42,13 +43,13 @@ from oisp_core.streams cimport (
     streams_advance, streams_feed, streams_finish, streams_free, streams_gap, streams_join, streams_new, streams_upgrade,
 )
 from oisp_core.types cimport (
-    OISP_BAD, OISP_BODY_LENGTH, OISP_BODY_NONE, OISP_EVIDENCE_HOST, OISP_EVIDENCE_NEVER, OISP_MORE, OISP_OK, OISP_READ, OISP_RECORD_ADDRESS, OISP_RECORD_CLOSE,
+    OISP_BAD, OISP_BODY_LENGTH, OISP_BODY_NONE, OISP_EVIDENCE_NEVER, OISP_MORE, OISP_OK, OISP_READ, OISP_RECORD_ADDRESS, OISP_RECORD_CLOSE,
     OISP_RECORD_CONTEXT, OISP_RECORD_DATA, OISP_RECORD_LOST, OISP_RECORD_MIDWAY, OISP_RECORD_OPEN, OISP_RECORD_PLAINTEXT,
     OISP_RECORD_PROCESS, OISP_TOKEN_DATA, OISP_TOKEN_END, OISP_TOKEN_FIELD, OISP_TOKEN_GAP, OISP_TOKEN_HEAD_END,
     OISP_TOKEN_REQUEST, OISP_TOKEN_RESPONSE, OISP_TOKEN_UPGRADE, OISP_TOKEN_WARNING, OISP_WRITE, oisp_buffer,
     oisp_buffer_append, oisp_buffer_free, oisp_buffer_wipe, oisp_confidence, oisp_field, oisp_head, oisp_record,
     oisp_record_address, oisp_record_conn, oisp_record_context,
-    oisp_exchange, oisp_record_data, oisp_record_lost, oisp_status, oisp_token, oisp_tokens, OISP_VERDICT_AI, OISP_VERDICT_NONE, oisp_verdict,
+    oisp_exchange, oisp_record_data, oisp_record_lost, oisp_status, oisp_token, oisp_tokens,
 )
 
 cdef extern from "oisp/contract.h" nogil:
@@ -438,20 +439,8 @@ cdef uint32_t begin_request(engine_core* e, oisp_conn* c, const oisp_tokens* tok
     turn_request_head(&e.shared, t, &head, body_length(end), ts)
     warn(t, &tokens.at[at], n, False)
     doubt(&f.side[c.requests], &t.asked)
-    keep_usual(f, &t.verdict)
+    match_keep_usual(&f.usual, &f.mixed, &t.verdict)
     return n
-
-
-cdef void keep_usual(oisp_flow* f, const oisp_verdict* v) noexcept nogil:
-    """By what a response is read whose request is not known: what this connection was asked before, if that is one thing."""
-    if f.usual.state == OISP_VERDICT_NONE and not f.mixed:
-        f.usual = v[0]
-        f.usual.model.size = f.usual.key.size = f.usual.region.size = 0
-        f.usual.organization.size = f.usual.project.size = 0
-        f.usual.evidence &= OISP_EVIDENCE_HOST
-    if f.usual.dialect != v.dialect or v.state != OISP_VERDICT_AI:
-        f.mixed = 1
-        memset(&f.usual, 0, sizeof(f.usual))
 
 
 cdef void drop_answered(engine_core* e, oisp_flow* f, uint64_t ts) noexcept nogil:

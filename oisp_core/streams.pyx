@@ -18,6 +18,7 @@ from libc.stdint cimport UINT64_MAX, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
+from oisp_core.match.rules cimport match_keep_usual
 from oisp_core.message cimport (
     OISP_END_CUT, OISP_TURN_CONNECT, OISP_TURN_ORPHAN, OISP_TURN_REQUEST_DONE, OISP_TURN_REQUEST_HEAD,
     oisp_origin, oisp_shared, oisp_turn, turn_free, turn_new, turn_request_data, turn_request_end, turn_request_gap,
@@ -29,11 +30,11 @@ from oisp_core.reassemble.http2 cimport (
     http2_free, http2_gap, http2_init, http2_release, http2_resync, http2_seeking, http2_setting,
 )
 from oisp_core.types cimport (
-    OISP_BAD, OISP_BODY_LENGTH, OISP_EVIDENCE_HOST, OISP_EVIDENCE_NEVER, OISP_EVIDENCE_PATHLESS, OISP_FULL, OISP_LIMIT, OISP_OK,
+    OISP_BAD, OISP_BODY_LENGTH, OISP_EVIDENCE_NEVER, OISP_EVIDENCE_PATHLESS, OISP_FULL, OISP_LIMIT, OISP_OK,
     OISP_TOKEN_DATA, OISP_TOKEN_END,
     OISP_TOKEN_FIELD, OISP_TOKEN_GAP, OISP_TOKEN_GOAWAY, OISP_TOKEN_HEAD_END, OISP_TOKEN_REQUEST, OISP_TOKEN_RESET,
-    OISP_TOKEN_RESPONSE, OISP_TOKEN_SETTINGS, OISP_TOKEN_TRAILER, OISP_TOKEN_WARNING, OISP_VERDICT_AI, OISP_VERDICT_NONE, oisp_buffer,
-    oisp_buffer_append, oisp_buffer_free, oisp_field, oisp_head, oisp_slice, oisp_status, oisp_token, oisp_tokens, oisp_verdict,
+    OISP_TOKEN_RESPONSE, OISP_TOKEN_SETTINGS, OISP_TOKEN_TRAILER, OISP_TOKEN_WARNING, oisp_buffer,
+    oisp_buffer_append, oisp_buffer_free, oisp_field, oisp_head, oisp_slice, oisp_status, oisp_token, oisp_tokens,
 )
 
 cdef uint64_t ANY = UINT64_MAX  # a length, or a hole, of unknown size
@@ -186,18 +187,6 @@ cdef void read_head(oisp_streams* st, const oisp_token* tokens, uint32_t count, 
         head.fields_count += 1
 
 
-cdef void keep_usual(oisp_streams* st, const oisp_verdict* v) noexcept nogil:
-    """By what a response is read whose request is not known: what this connection was asked before, if that is one thing."""
-    if st.usual.state == OISP_VERDICT_NONE and not st.mixed:
-        st.usual = v[0]
-        st.usual.model.size = st.usual.key.size = st.usual.region.size = 0
-        st.usual.organization.size = st.usual.project.size = 0
-        st.usual.evidence &= OISP_EVIDENCE_HOST
-    if st.usual.dialect != v.dialect or v.state != OISP_VERDICT_AI:
-        st.mixed = 1
-        memset(&st.usual, 0, sizeof(st.usual))
-
-
 # ---- requests ------------------------------------------------------------------------------------------------------------
 
 cdef void begin_request(oisp_streams* st, uint32_t id, const oisp_head* head, uint64_t length, uint64_t ts) noexcept nogil:
@@ -217,7 +206,7 @@ cdef void begin_request(oisp_streams* st, uint32_t id, const oisp_head* head, ui
     if t.turn.verdict.evidence & OISP_EVIDENCE_PATHLESS:
         t.turn.verdict.rule = st.usual.rule
     else:
-        keep_usual(st, &t.turn.verdict)
+        match_keep_usual(&st.usual, &st.mixed, &t.turn.verdict)
     if t.turn.verdict.evidence & OISP_EVIDENCE_NEVER and st.oldest == t and st.newest == t and not st.origin.plaintext:
         st.dismissed = 1
 
@@ -805,7 +794,7 @@ cdef void streams_upgrade(oisp_streams* st, oisp_turn* turn) noexcept nogil:
     st.highest = 1
     if turn.flags & OISP_TURN_REQUEST_DONE:
         t.flags |= OISP_STREAM_ASKED
-    keep_usual(st, &turn.verdict)
+    match_keep_usual(&st.usual, &st.mixed, &turn.verdict)
 
 
 cdef void streams_feed(oisp_streams* st, int which, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:

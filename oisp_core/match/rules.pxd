@@ -265,3 +265,6 @@ cdef void match_request_body(const oisp_rules* r, const uint8_t* data, size_t si
 # The response's head. After it state is NONE or AI (UNDECIDED remains only after 1xx, 101 among them).
 cdef void match_response(const oisp_rules* r, const oisp_head* head, oisp_verdict* out) noexcept nogil
 cdef oisp_slice match_provider_id(const oisp_rules* r, uint16_t provider) noexcept nogil
+# By what a response is read whose request is not known: what its connection was asked before, if that is one thing. `usual`
+# begins zeroed, and is again once `mixed` is set; `v` is the verdict on the next request.
+cdef void match_keep_usual(oisp_verdict* usual, uint8_t* mixed, const oisp_verdict* v) noexcept nogil

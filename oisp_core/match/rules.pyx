@@ -1395,6 +1395,17 @@ cdef void match_response(const oisp_rules* r, const oisp_head* head, oisp_verdic
         dismiss(out)
 
 
+cdef void match_keep_usual(oisp_verdict* usual, uint8_t* mixed, const oisp_verdict* v) noexcept nogil:
+    if usual.state == OISP_VERDICT_NONE and not mixed[0]:
+        usual[0] = v[0]
+        usual.model.size = usual.key.size = usual.region.size = 0
+        usual.organization.size = usual.project.size = 0
+        usual.evidence &= OISP_EVIDENCE_HOST
+    if usual.dialect != v.dialect or v.state != OISP_VERDICT_AI:
+        mixed[0] = 1
+        memset(usual, 0, sizeof(oisp_verdict))
+
+
 cdef oisp_slice match_provider_id(const oisp_rules* r, uint16_t provider) noexcept nogil:
     cdef oisp_slice out
     out.data = NULL
