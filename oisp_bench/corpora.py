@@ -26,7 +26,7 @@ from oisp_core.decode.dialects import load_dialects
 from oisp_core.errors import ConfigError
 from oisp_core.reassemble.codecs import zstd
 
-__all__ = ["BATCH", "KINDS", "START_NS", "Corpus", "Segment", "hit_rate", "make"]
+__all__ = ["BATCH", "KINDS", "START_NS", "Call", "Corpus", "Segment", "hit_rate", "make"]
 
 START_NS = 1_764_042_024_000_000_000
 STEP_NS = 250_000  # between two segments of a corpus
@@ -36,6 +36,7 @@ _CONTEXT = struct.Struct("<IHHQII")
 _HEAD = struct.Struct("<IHH")
 
 Segment = tuple[int, int, int, bytes]  # connection, direction (0 to the server, 1 back), time, bytes
+Call = tuple[int, Literal[">", "<"], int, bytes, int]  # of Engine.feed
 
 
 @dataclass(slots=True)
@@ -67,10 +68,22 @@ class Corpus:
             whole.update(data)
         return whole.hexdigest()[:16]
 
-    def calls(self) -> list[tuple[int, Literal[">", "<"], int, bytes, int]]:
+    def call_batches(self) -> list[list[Call]]:
+        """The same in lists of about BATCH bytes of payload each, as `packed` has them in buffers."""
+        batches: list[list[Call]] = [[]]
+        have = 0
+        for call in self.calls():
+            batches[-1].append(call)
+            have += len(call[3])
+            if have >= BATCH:
+                batches.append([])
+                have = 0
+        return batches
+
+    def calls(self) -> list[Call]:
         """Arguments of Engine.feed, one call a segment."""
         offsets: dict[tuple[int, int], int] = {}
-        made: list[tuple[int, Literal[">", "<"], int, bytes, int]] = []
+        made: list[Call] = []
         for conn, way, ts, data in self.segments:
             at = offsets.get((conn, way), 0)
             offsets[conn, way] = at + len(data)

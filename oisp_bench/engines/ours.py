@@ -56,14 +56,7 @@ class Calls:
         )
         self.engine = self.make()
         self.contexts = list(corpus.contexts.items())
-        self.batches: list[list[tuple[int, Literal[">", "<"], int, bytes, int]]] = [[]]
-        have = 0
-        for call in corpus.calls():
-            self.batches[-1].append(call)
-            have += len(call[3])
-            if have >= BATCH:
-                self.batches.append([])
-                have = 0
+        self.batches = corpus.call_batches()
 
     def prepare(self) -> None:
         self.engine = warm(self.make())

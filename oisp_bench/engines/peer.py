@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any
 
 import ahocorasick_rs
 import httptools
 from hpack import Decoder
 
-from oisp_bench.corpora import BATCH, Corpus
+from oisp_bench.corpora import Corpus
 from oisp_bench.engines.base import Sink
 from oisp_bench.engines.dialects import ROUTES, Maker, Reader, Route, host_patterns
 
@@ -221,14 +221,7 @@ class Pipeline:
         assert content == "full", "the peer writes texts out"
         self.contexts = corpus.contexts
         self.chunks = chunks
-        self.batches: list[list[tuple[int, Literal[">", "<"], int, bytes, int]]] = [[]]
-        have = 0
-        for call in corpus.calls():
-            self.batches[-1].append(call)
-            have += len(call[3])
-            if have >= BATCH:
-                self.batches.append([])
-                have = 0
+        self.batches = corpus.call_batches()
         self.out = bytearray()
         self.ids = iter(range(1 << 62))
         self.conversations: dict[int, str] = {}
