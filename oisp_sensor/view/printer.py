@@ -14,7 +14,6 @@ from oisp_sensor.view.summary import Summary
 
 __all__ = ["Printer", "console_on"]
 
-WIDE = 160  # of a table that goes into a file or a pipe
 STYLES = {
     "time": "dim",
     "who": "cyan",
@@ -61,7 +60,6 @@ class Printer:
         table = summary.table()
         if table is not None:
             self._console.print()
-            width = None if self._console.is_terminal else WIDE
-            self._console.print(table, width=width, crop=False)
+            self._console.print(table, crop=False)
         for line in summary.lines():
             self._console.print(line, soft_wrap=True)
