@@ -61,15 +61,16 @@ class ActivityPrograms:
         if variant == "basic" and "file" in self.kinds:
             self.kinds = tuple(kind for kind in self.kinds if kind != "file")
             self.refused["file"] = "needs Linux 5.17"
-        for kind, programs in _TRACEPOINTS.items():
-            if kind not in self.kinds and not (kind == "process" and "file" in self.kinds):
-                for name in programs.values():
-                    self._object.leave_out(name)
+        for kind in set(_TRACEPOINTS) - set(self._followed()):
+            for name in _TRACEPOINTS[kind].values():
+                self._object.leave_out(name)
+
+    def _followed(self) -> list[str]:
+        return [kind for kind in KINDS if kind in self.kinds or (kind == "process" and "file" in self.kinds)]
 
     def attach(self) -> None:
         """Before the programs that keep the scope are: they forget a process when it exits."""
-        wanted = [kind for kind in KINDS if kind in self.kinds or (kind == "process" and "file" in self.kinds)]
-        for kind in wanted:
+        for kind in self._followed():
             for tracepoint, name in _TRACEPOINTS[kind].items():
                 try:
                     self._links.append(kernel.open_raw_tracepoint(tracepoint, self._object.program_fd(name) or -1))

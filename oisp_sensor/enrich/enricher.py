@@ -96,20 +96,8 @@ class Enricher:
         self._latest: dict[int, tuple[int, int]] = {}
         self.read = 0
         self.missed = 0  # lives that were over before anything could be read
-        self._activity_source = {
-            "collector": "oisp-sensor",
-            "collector_version": version(),
-            "capture_method": "ebpf_tracepoint",
-        }
-        self._source = {
-            "collector": "oisp-sensor",
-            "collector_version": version(),
-            "capture_method": "ebpf_uprobe",
-            "capture_point": "tls_library",
-        }
-        if self._host.get("hostname"):
-            self._source["sensor_host"] = self._activity_source["sensor_host"] = self._host["hostname"]
-        self._activity = b"," + _members({"source": self._activity_source})
+        self._of_tls = self._source(capture_method="ebpf_uprobe", capture_point="tls_library")
+        self._of_activity = self._source(capture_method="ebpf_tracepoint")
 
     def see(
         self,
@@ -177,7 +165,7 @@ class Enricher:
 
     def activity_members(self, pid: int, start_ns: int, uid: int | None = None, gid: int | None = None) -> bytes:
         """Of a process that did something: as for a connection, with another source."""
-        return self.members(pid, start_ns, uid, gid).bare + self._activity
+        return self.members(pid, start_ns, uid, gid).bare + self._of_activity
 
     def _learn(self, pid: int, start_ns: int, ppid: int, uid: int | None) -> _Life:
         return self._store(pid, start_ns, ppid, uid, self._reader(pid, start_ns))
@@ -231,11 +219,17 @@ class Enricher:
             child = parent
         return found
 
+    def _source(self, **how: str) -> bytes:
+        """The member `source`, with the comma before it: the same for every process."""
+        source = {"collector": "oisp-sensor", "collector_version": version(), **how}
+        if self._host.get("hostname"):
+            source["sensor_host"] = self._host["hostname"]
+        return b"," + _members({"source": source})
+
     def _encode(self, facts: ProcessFacts) -> Members:
         ancestors = self._ancestors(facts)
         bare, whole = (_members(self._context(facts, ancestors, p)) for p in (self._policy, _WHOLE))
-        source = b"," + _members({"source": self._source})
-        return Members(bare + source, whole + source, bare)
+        return Members(bare + self._of_tls, whole + self._of_tls, bare)
 
     def _context(self, facts: ProcessFacts, ancestors: list[ProcessFacts], policy: ArgumentPolicy) -> dict[str, Any]:
         container, pod = container_of(facts.cgroup)
