@@ -195,15 +195,20 @@ class Supervisor:
         self._put(setup, (*self._descriptors, *files))
         self._queue += waiting
 
+    @property
+    def _has_been_ready(self) -> bool:
+        """A worker was: that it may have died since, and another one is starting, is no failure to start."""
+        return bool(self._stats)
+
     def wait_ready(self, meanwhile: Callable[[], object] = lambda: None) -> None:
         """Until the worker has given up its power. Raises WorkerError where it cannot work."""
         deadline = time.monotonic() + READY_SECONDS
-        while not self.ready:
+        while not self._has_been_ready:
             self.serve()
             meanwhile()
             if isinstance(self.failure, OispError):
                 raise self.failure
-            if self.deaths:
+            if self.deaths and not self._has_been_ready:
                 raise WorkerError(f"the worker cannot start ({_ending(self.deaths[0].status)})", 1)
             if time.monotonic() > deadline:
                 raise WorkerError("the worker did not start in time", 1)
@@ -472,7 +477,7 @@ class Supervisor:
         return 0 if self._position is None else int.from_bytes(self._position[:8], sys.byteorder)
 
     def _may_restart(self) -> bool:
-        if not self.ready and len(self.deaths) == 1 and not self._stats:
+        if len(self.deaths) == 1 and not self._has_been_ready:
             return False  # it never worked: wait_ready() says so
         recent = [death for death in self.deaths if death.at > time.monotonic() - DEATHS_WITHIN]
         if len(recent) < MOST_DEATHS:

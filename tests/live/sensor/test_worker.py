@@ -145,7 +145,7 @@ def test_what_it_is(bench: Bench, until: Callable[..., None]) -> None:
 
 def test_a_worker_that_lies_is_ended(bench: Bench) -> None:
     code, _, error = run(bench, boots.sensor(boots.LIAR), "--", "sh", "-c", "sleep 6; exit 7")
-    assert code == 7
+    assert code == 7, error
     assert "the worker said what is no message" in error
     assert "Traceback" not in error
 
