@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import random
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 import hpack
@@ -58,15 +59,13 @@ def secret(name: str, value: str) -> hpack.NeverIndexedHeaderTuple:
     return hpack.NeverIndexedHeaderTuple(name, value)
 
 
-def request_blocks(count: int) -> list[bytes]:
+def request_blocks(count: int, lengths: Sequence[int] = ()) -> list[bytes]:
     """What a client's encoder makes of its heads: most of it in the table, a key and a length apart."""
     rng, encoder = random.Random(1), hpack.Encoder()
     key = "Bearer sk-proj-" + "a1B2c3D4" * 18
+    sizes = lengths or [rng.randrange(200, 90000) for _ in range(count)]
     return [
-        encoder.encode(
-            [*REQUEST, secret("authorization", key), secret("content-length", str(rng.randrange(200, 90000)))]
-        )
-        for _ in range(count)
+        encoder.encode([*REQUEST, secret("authorization", key), secret("content-length", str(size))]) for size in sizes
     ]
 
 
@@ -121,8 +120,8 @@ def requests(count: int) -> list[bytes]:
     """A head and a small body, one exchange a segment."""
     rng = random.Random(5)
     made = [PREFACE + SETTINGS]
-    for n, block in enumerate(request_blocks(count)):
-        body = b'{"model":"gpt-5","input":"' + b"x" * rng.randrange(20, 200) + b'"}'
+    bodies = [b'{"model":"gpt-5","input":"' + b"x" * rng.randrange(20, 200) + b'"}' for _ in range(count)]
+    for n, (block, body) in enumerate(zip(request_blocks(count, [*map(len, bodies)]), bodies, strict=True)):
         made.append(frame(1, 4, 2 * n + 1, block) + frame(0, 1, 2 * n + 1, body))
     return made
 

@@ -29,7 +29,9 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--json", type=Path, metavar="FILE", help="store the result for `compare`")
     run.add_argument("--html", type=Path, metavar="FILE", help="write a report with plots, in one file")
-    compare = verbs.add_parser("compare", help="two stored results: what changed beyond noise", allow_abbrev=False)
+    compare = verbs.add_parser(
+        "compare", help="two stored results, of `run` or of `make bench`: what changed beyond noise", allow_abbrev=False
+    )
     compare.add_argument("before", type=Path)
     compare.add_argument("after", type=Path)
     listing = verbs.add_parser("list", help="the cases, and the engines that can run here", allow_abbrev=False)
@@ -96,15 +98,28 @@ def _run(args: argparse.Namespace) -> int:
 def _compare(args: argparse.Namespace) -> int:
     from rich.console import Console
 
-    from oisp_bench import report, results
+    from oisp_bench import report, results, stages
 
-    before, after = results.read(args.before), results.read(args.after)
     console = Console(highlight=False)
+    if _is_stages(args.before) and _is_stages(args.after):
+        drift, moved = stages.changes(stages.read(args.before), stages.read(args.after))
+        console.print(f"nanoseconds a unit; the rivals took {drift - 1:+.1%}, which is the machine's and is taken out")
+        report.print_changes(console, moved)
+        return 1 if any(change.verdict == "slower" for change in moved) else 0
+    before, after = results.read(args.before), results.read(args.after)
     if before.machine.cpu != after.machine.cpu:
         console.print(f"[yellow]two machines: {before.machine.cpu} and {after.machine.cpu}[/]")
     found = results.changes(before, after)
     report.print_changes(console, found)
     return 1 if any(change.verdict == "slower" for change in found) else 0
+
+
+def _is_stages(path: Path) -> bool:
+    """Stored by pytest-benchmark, not by `run`."""
+    try:
+        return b'"machine_info"' in path.read_bytes()
+    except OSError:
+        return False
 
 
 def _list(args: argparse.Namespace) -> int:

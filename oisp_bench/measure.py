@@ -25,16 +25,9 @@ from oisp_bench.corpora import Corpus
 from oisp_bench.engines import REGISTRY, RunnerFactory, missing
 from oisp_bench.engines.base import Runner
 from oisp_bench.limit import Limit
+from oisp_bench.spread import Spread, spread
 
-__all__ = ["CaseResult", "EngineResult", "Spread", "measure", "pinned"]
-
-
-class Spread(msgspec.Struct, frozen=True):
-    """Quartiles."""
-
-    low: float
-    middle: float
-    high: float
+__all__ = ["CaseResult", "EngineResult", "measure", "pinned"]
 
 
 class EngineResult(msgspec.Struct, frozen=True):
@@ -79,11 +72,6 @@ def pinned() -> int | None:
     cpu = max(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cpu})
     return cpu
-
-
-def spread(values: list[float]) -> Spread:
-    ordered = sorted(values)
-    return Spread(ordered[len(ordered) // 4], statistics.median(ordered), ordered[-1 - len(ordered) // 4])
 
 
 def measure(

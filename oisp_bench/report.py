@@ -7,9 +7,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from oisp_bench.measure import CaseResult, EngineResult, Spread
+from oisp_bench.measure import CaseResult, EngineResult
 from oisp_bench.results import Change, Run, best
 from oisp_bench.scaling import Scaling
+from oisp_bench.spread import Spread
 
 __all__ = ["print_case", "print_changes", "print_head", "print_scaling", "readme_table"]
 
@@ -92,7 +93,8 @@ def print_changes(console: Console, changes: list[Change]) -> None:
 
 
 def _spread(s: Spread) -> str:
-    return f"{s.middle:.2f} ({s.low:.2f}..{s.high:.2f})"
+    digits = 2 if s.middle < 1000 else 0
+    return f"{s.middle:,.{digits}f} ({s.low:,.{digits}f}..{s.high:,.{digits}f})"
 
 
 def print_scaling(console: Console, s: Scaling) -> None:

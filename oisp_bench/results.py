@@ -9,11 +9,12 @@ from pathlib import Path
 import msgspec
 
 from oisp_bench.machine import Build, Machine
-from oisp_bench.measure import CaseResult, EngineResult, Spread
+from oisp_bench.measure import CaseResult, EngineResult
 from oisp_bench.scaling import Scaling
+from oisp_bench.spread import Spread
 from oisp_core.errors import ConfigError
 
-__all__ = ["Run", "best", "changes", "put", "read", "write"]
+__all__ = ["Run", "best", "beyond_noise", "changes", "put", "read", "write"]
 
 FORMAT = 1
 
@@ -85,11 +86,12 @@ def changes(before: Run, after: Run) -> list[Change]:
             was = known.get(engine.name)
             if engine.role != "ours" or was is None or engine.ratio is None or was.ratio is None:
                 continue
-            found.append(Change(case.name, engine.name, was.ratio, engine.ratio, _verdict(was.ratio, engine.ratio)))
+            found.append(Change(case.name, engine.name, was.ratio, engine.ratio, beyond_noise(was.ratio, engine.ratio)))
     return found
 
 
-def _verdict(before: Spread, after: Spread) -> str:
+def beyond_noise(before: Spread, after: Spread) -> str:
+    """Of two speeds, or of two times with the later one first."""
     factor = after.middle / before.middle
     if after.high < before.low and factor < 0.97:
         return "slower"

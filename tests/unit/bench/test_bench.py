@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from oisp_bench import cases, check, cli, corpora, machine, measure, results
+from oisp_bench import cases, check, cli, corpora, machine, measure, results, stages
 from oisp_bench.cases import Case
 from oisp_bench.engines import REGISTRY
 from oisp_bench.html import page
 from oisp_bench.limit import Limit
-from oisp_bench.measure import CaseResult, EngineResult, Spread
+from oisp_bench.measure import CaseResult, EngineResult
 from oisp_bench.report import readme_table
+from oisp_bench.spread import Spread
 from oisp_core.errors import ConfigError
 
 SMALL: dict[str, dict[str, Any]] = {
@@ -225,6 +226,47 @@ def test_results_survive_storage(tmp_path: Path) -> None:
 def test_compare_tells_noise_from_change(after: tuple[float, float, float], verdict: str) -> None:
     found = results.changes(run_of(engine("packed", 8, 9, 10)), run_of(engine("packed", *after)))
     assert [change.verdict for change in found] == [verdict]
+
+
+def stored_stages(path: Path, ours: tuple[float, float, float], theirs: float) -> Path:
+    """As pytest-benchmark writes them, seconds of a hundred units."""
+    rows = [("oisp", *ours), ("rival", theirs, theirs, theirs)]
+    benchmarks = [
+        {
+            "name": f"sse: {name}",
+            "group": "sse",
+            "extra_info": {"count": 100, "ours": name == "oisp"},
+            "stats": {"q1": low, "median": middle, "q3": high},
+        }
+        for name, low, middle, high in rows
+    ]
+    path.write_text(json.dumps({"machine_info": {}, "benchmarks": benchmarks}))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("after", "rival", "verdict"),
+    [
+        ((1.0, 1.1, 1.2), 5.0, "same"),
+        ((1.5, 1.6, 1.7), 5.0, "slower"),
+        ((1.5, 1.6, 1.7), 7.5, "same"),  # the machine was slower, not the stage
+        ((0.7, 0.8, 0.9), 5.0, "faster"),
+    ],
+)
+def test_compare_tells_a_stage_from_its_machine(
+    tmp_path: Path,
+    after: tuple[float, float, float],
+    rival: float,
+    verdict: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    old = stored_stages(tmp_path / "a.json", (1.0, 1.1, 1.2), 5.0)
+    new = stored_stages(tmp_path / "b.json", after, rival)
+    drift, found = stages.changes(stages.read(old), stages.read(new))
+    assert drift == rival / 5
+    assert [(change.engine, change.verdict) for change in found] == [("oisp", verdict)]
+    assert cli.main(["compare", str(old), str(new)]) == (verdict == "slower")
+    assert "sse" in capsys.readouterr().out
 
 
 def test_the_report_holds_every_case_and_nothing_from_outside() -> None:
