@@ -64,6 +64,7 @@ EXTENSIONS: dict[str, list[str]] = {
     "oisp_core.engine": [],
     "oisp_sensor.capture.ringbuf": [],
     "oisp_sensor.capture.feed": [],
+    "oisp_sensor.capture.trap": [],
     "oisp_bench.limit": ["benchmarks/limit/limit.c"],
 }
 # package that holds the data -> folder at the top level

@@ -115,6 +115,14 @@ struct {
   MAP_TYPE(value, struct loss);
 } losses SEC(".maps");
 
+/* Of every process that hits a probe, in scope or not; an entry goes with its process. */
+struct {
+  MAP_NUMBER(type, BPF_MAP_TYPE_HASH);
+  MAP_NUMBER(max_entries, 16384);
+  MAP_TYPE(key, u32);
+  MAP_TYPE(value, struct cost);
+} costs SEC(".maps");
+
 #ifdef OISP_MODERN
 struct {
   MAP_NUMBER(type, BPF_MAP_TYPE_ARRAY);
@@ -136,6 +144,29 @@ INLINE void count_loss(u32 cause, u64 records, int direction, u64 bytes) {
   else
     __sync_fetch_and_add(&l->bytes[1], bytes);
 }
+
+/* One run of a program: what the guard of the loader adds up. */
+INLINE void charge(u64 began) {
+  u32 tgid = bpf_get_current_pid_tgid() >> 32;
+  u64 spent = bpf_ktime_get_ns() - began;
+  struct cost *c = bpf_map_lookup_elem(&costs, &tgid);
+  if (!c) {
+    struct cost fresh = {};
+    bpf_map_update_elem(&costs, &tgid, &fresh, BPF_NOEXIST);
+    c = bpf_map_lookup_elem(&costs, &tgid);
+    if (!c)
+      return;
+  }
+  __sync_fetch_and_add(&c->traps, 1);
+  __sync_fetch_and_add(&c->ns, spent < COST_MAX_NS ? spent : COST_MAX_NS);
+}
+
+#define CHARGED(run) \
+  u64 began = oisp_settings.guard ? bpf_ktime_get_ns() : 0; \
+  run; \
+  if (oisp_settings.guard) \
+    charge(began); \
+  return 0
 
 /* A wakeup for every record costs more than the record; the reader looks by itself every 50 ms. */
 INLINE u64 wake_flags(void) {
@@ -226,9 +257,55 @@ INLINE void put_address(struct conn *c, struct handle *key) {
   bpf_ringbuf_submit(r, wake_flags());
 }
 
+/* What of this connection was lost since this was last said. Where the ring has no room for it, it is said later: the
+ * LOST records of a connection add up to what its CLOSE says. */
+INLINE void tell_lost(struct conn *c) {
+  u64 written = c->lost[0] - c->told[0], read = c->lost[1] - c->told[1];
+  struct oisp_record_lost *r;
+  if (!(written | read))
+    return;
+  r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
+  if (!r)
+    return;
+  r->head.size = sizeof(*r);
+  r->head.kind = OISP_RECORD_LOST;
+  r->head.flags = c->flags;
+  r->conn = c->id;
+  r->ts = bpf_ktime_get_ns();
+  r->bytes[0] = written;
+  r->bytes[1] = read;
+  r->records = c->untold_records;
+  r->cause = c->untold_cause;
+  r->reserved = 0;
+  c->told[0] += written;
+  c->told[1] += read;
+  c->untold_records = 0;
+  bpf_ringbuf_submit(r, wake_flags());
+}
+
+/* Bytes that went by on a handle that nobody can name. */
+INLINE void tell_nameless(u32 cause, u64 records, int direction, u64 bytes) {
+  struct oisp_record_lost *r = bpf_ringbuf_reserve(&ring, sizeof(*r), 0);
+  if (!r)
+    return;
+  r->head.size = sizeof(*r);
+  r->head.kind = OISP_RECORD_LOST;
+  r->head.flags = 0;
+  r->conn = 0;
+  r->ts = bpf_ktime_get_ns();
+  r->bytes[0] = direction == OISP_WRITE ? bytes : 0;
+  r->bytes[1] = direction == OISP_WRITE ? 0 : bytes;
+  r->records = records;
+  r->cause = cause;
+  r->reserved = 0;
+  bpf_ringbuf_submit(r, wake_flags());
+}
+
 INLINE void end_conn(struct conn *c, u64 pid_tgid) {
-  if ((c->state & (CONN_OPENED | CONN_CLOSED)) == CONN_OPENED)
+  if ((c->state & (CONN_OPENED | CONN_CLOSED)) == CONN_OPENED) {
+    tell_lost(c);
     put_conn(OISP_RECORD_CLOSE, c, pid_tgid, wake_flags());
+  }
   c->state |= CONN_CLOSED;
 }
 
@@ -286,6 +363,8 @@ struct walk {
 INLINE void lose(struct walk *w, u32 cause, u64 records, u64 bytes) {
   int direction = w->transfer->head.direction;
   count_loss(cause, records, direction, bytes);
+  w->conn->untold_cause = cause;
+  __sync_fetch_and_add(&w->conn->untold_records, records);
   if (direction == OISP_READ)
     __sync_fetch_and_add(&w->conn->lost[1], bytes);
   else
@@ -483,10 +562,13 @@ INLINE void put_call(struct thread *thread, struct call *call, u64 pid_tgid, u64
   int reads = direction_of(call->function) == OISP_READ;
   struct conn *c = conn_of(call->ssl, pid_tgid, start, OISP_RECORD_MIDWAY);
   if (!c) {
-    count_loss(OISP_LOST_STATE, (n + OISP_RECORD_CHUNK - 1) / OISP_RECORD_CHUNK, reads, n);
+    u64 records = (n + OISP_RECORD_CHUNK - 1) / OISP_RECORD_CHUNK;
+    count_loss(OISP_LOST_STATE, records, reads, n);
+    tell_nameless(OISP_LOST_STATE, records, reads, n);
     return;
   }
   announce(c, call->ssl, pid_tgid);
+  tell_lost(c);
   put_bytes(thread, call, c, pid_tgid, n);
   if (!reads && !(c->state & CONN_ADDRESS))
     expect_send(thread, call->ssl, n);
@@ -657,6 +739,7 @@ INLINE void unmatched_return(struct pt_regs *ctx, u32 function) {
   if (function == FN_READ || function == FN_WRITE || function >= FN_GO_READ)
     bytes = result;
   count_loss(OISP_LOST_STATE, 1, direction_of(function), bytes);
+  tell_nameless(OISP_LOST_STATE, 1, direction_of(function), bytes);
 }
 
 INLINE int leave(struct pt_regs *ctx, u32 function, int shared) {
@@ -1001,12 +1084,15 @@ INLINE void plain_bytes(u64 pid_tgid, u64 start, int direction, u64 n, struct so
   t->plain.pid_tgid = pid_tgid;
   t->plain.left = n;
   announce(w.conn, (u64)sk, pid_tgid);
+  tell_lost(w.conn);
   if (buffers)
     bpf_loop(MAX_PIECES, put_piece, &w, 0);
   n = t->plain.left;
   if (!n)
     return;
   count_loss(OISP_LOST_FAULT, 1, direction, n); /* known to have moved, and in no buffer that can be read */
+  w.conn->untold_cause = OISP_LOST_FAULT;
+  __sync_fetch_and_add(&w.conn->untold_records, 1);
   if (direction == OISP_READ) {
     advance(&w.conn->offset[1], n);
     __sync_fetch_and_add(&w.conn->lost[1], n);
@@ -1107,7 +1193,7 @@ SEC("raw_tp/inet_sock_set_state") int on_state(struct raw_tracepoint *ctx) {
 
 #ifdef OISP_MODERN
 /* One program for every place, so that a file needs one link. */
-SEC("uprobe") int probe_any(struct pt_regs *ctx) {
+INLINE int run_probe(struct pt_regs *ctx) {
   u64 cookie = bpf_get_attach_cookie(ctx);
   u32 function = cookie & (COOKIE_RETURN - 1);
   int returns = (cookie & COOKIE_RETURN) != 0;
@@ -1117,9 +1203,10 @@ SEC("uprobe") int probe_any(struct pt_regs *ctx) {
     return enter(ctx, function);
   return function == FN_NEW ? created(ctx) : leave(ctx, function, cookie & COOKIE_SHARED);
 }
+SEC("uprobe") int probe_any(struct pt_regs *ctx) { CHARGED(run_probe(ctx)); }
 #else
 #define ENTER(number) \
-  SEC("uprobe") int enter_##number(struct pt_regs *ctx) { return enter(ctx, number); }
+  SEC("uprobe") int enter_##number(struct pt_regs *ctx) { CHARGED(enter(ctx, number)); }
 ENTER(1)
 ENTER(2)
 ENTER(3)
@@ -1140,16 +1227,16 @@ ENTER(23)
 ENTER(24)
 ENTER(25)
 #define ENTER_GO(number) \
-  SEC("uprobe") int enter_##number(struct pt_regs *ctx) { return enter_go(ctx, number); }
+  SEC("uprobe") int enter_##number(struct pt_regs *ctx) { CHARGED(enter_go(ctx, number)); }
 ENTER_GO(13)
 ENTER_GO(14)
 ENTER_GO(15)
 ENTER_GO(16)
 ENTER_GO(17)
-SEC("uprobe") int leave_go_call(struct pt_regs *ctx) { return leave_go(ctx, 0); }
-SEC("uprobe") int leave_6(struct pt_regs *ctx) { return created(ctx); }
-SEC("uprobe") int leave_call(struct pt_regs *ctx) { return leave(ctx, 0, 0); }
-SEC("uprobe") int leave_shared(struct pt_regs *ctx) { return leave(ctx, 0, 1); }
+SEC("uprobe") int leave_go_call(struct pt_regs *ctx) { CHARGED(leave_go(ctx, 0)); }
+SEC("uprobe") int leave_6(struct pt_regs *ctx) { CHARGED(created(ctx)); }
+SEC("uprobe") int leave_call(struct pt_regs *ctx) { CHARGED(leave(ctx, 0, 0)); }
+SEC("uprobe") int leave_shared(struct pt_regs *ctx) { CHARGED(leave(ctx, 0, 1)); }
 #endif
 
 /* ---- processes ---- */
@@ -1276,6 +1363,8 @@ SEC("raw_tp/sched_process_exit") int on_exit(struct raw_tracepoint *ctx) {
     kernel_read(&alive, &signal->live.counter);
   if (alive)
     return 0; /* other threads of the group go on */
+  if (oisp_settings.guard)
+    bpf_map_delete_elem(&costs, &tgid);
   start = process_start(task);
   if (!current_in_scope(tgid, start))
     return 0;

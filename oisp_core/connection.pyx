@@ -1341,7 +1341,6 @@ cdef void take_close(engine_core* e, const oisp_record_conn* r) noexcept nogil:
     cdef oisp_conn* c = find_conn(e, r.conn)
     cdef int i
     cdef uint64_t ts = e.clock_base_ns + r.ts
-    e.shared.count.kernel_lost_bytes += r.lost[0] + r.lost[1]
     if c == NULL:
         return
     for i in range(2):

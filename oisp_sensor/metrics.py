@@ -118,6 +118,7 @@ def render(account: Account, usage: Mapping[str, tuple[int, int]]) -> str:
         _one("refused", "gauge", "Files that could not be probed.", len(account.notes.refused)),
         _one("late_total", "counter", "Processes that had a library before its probes.", report.late),
         _one("missed_total", "counter", "Processes that were gone before their probes.", report.missed),
+        _one("detached_total", "counter", "Processes and files whose probes cost too much.", report.detached),
         _one("worker_deaths_total", "counter", "Workers that died.", workers["deaths"]),
         _one("records_skipped_total", "counter", "Records that a worker died of.", ring.get("records_skipped", 0)),
         _one("exchanges_unfinished_total", "counter", "Exchanges cut by a death.", workers["exchanges_unfinished"]),

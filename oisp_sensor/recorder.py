@@ -134,6 +134,7 @@ class Recorder:
                 ring_bytes=ring_bytes,
                 libraries=args.library,
                 plaintext=args.plaintext,
+                max_overhead=args.max_overhead / 100,
                 activity=_activity_kinds(args),
                 tell=self._tell,
                 examiner=self._examiner.examine,

@@ -66,6 +66,7 @@ class Notes:
     attached: list[messages.Attached] = field(default_factory=list)
     refused: list[messages.Refused] = field(default_factory=list)
     missed: list[messages.Missed] = field(default_factory=list)
+    detached: list[messages.Detached] = field(default_factory=list)
 
 
 @dataclass
@@ -267,6 +268,9 @@ class Supervisor:
             self._note(self.notes.attached, message)
         elif isinstance(message, messages.Missed):
             self._note(self.notes.missed, message)
+        elif isinstance(message, messages.Detached):
+            self._note(self.notes.detached, message)
+            self._on_said(str(message))
         else:
             self._note(self.notes.refused, message)
 

@@ -54,6 +54,8 @@ struct settings {
   u64 exe_inode; /* SCOPE_EXE: the executable, as the kernel names it; its processes stand in the table */
   u32 exe_device;
   u32 plaintext; /* HTTP on plain sockets is captured too */
+  u32 guard;     /* what the probes cost each process is counted */
+  u32 zero;
 };
 
 /* Value of the scope table. The loader knows a start only to the clock tick, the fork hook to the nanosecond: the
@@ -72,6 +74,14 @@ struct loss {
   u64 records;
   u64 bytes[2];
 };
+
+/* What the probes cost a process, in scope or not. The traps themselves are no part of `ns`: the loader measures what one
+ * costs on this machine. */
+struct cost {
+  u64 traps;
+  u64 ns; /* spent in the programs */
+};
+#define COST_MAX_NS 1000000 /* of one run: what is longer was preempted */
 
 struct handle {
   u64 ssl;
@@ -120,7 +130,9 @@ struct conn {
   u8 remote_ip[16];
   u16 local_port; /* host byte order */
   u16 remote_port;
-  u32 zero2;
+  u32 untold_cause; /* of the latest loss, enum oisp_lost_cause */
+  u64 told[2]; /* of `lost`, what LOST records have said */
+  u64 untold_records; /* lost since the last of them */
 };
 
 #define NAME_MAX 248 /* a server name has at most 253 bytes; nearly all have less than 100 */

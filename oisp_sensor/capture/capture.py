@@ -21,6 +21,7 @@ from oisp_sensor.capture import messages, program
 from oisp_sensor.capture.activity import RING_BYTES as ACTIVITY_RING_BYTES
 from oisp_sensor.capture.activity import ActivityPrograms, check_kinds
 from oisp_sensor.capture.errors import CaptureError
+from oisp_sensor.capture.guard import Excess, Guard
 from oisp_sensor.capture.loader import CONTROL_BYTES, Programs
 from oisp_sensor.capture.resolve import likely_libraries, mapped_at_start
 from oisp_sensor.capture.ringbuf import RingBuffer
@@ -30,6 +31,7 @@ from oisp_sensor.capture.targets import Attacher, Mapping, Target, examine, exec
 from oisp_sensor.capture.watch import MappingWatch
 
 RING_BYTES = 16 << 20
+MAX_OVERHEAD = 0.05
 _PROCESS = struct.Struct("<IHHQQQIIIIII")
 _FORK, _EXEC, _EXIT = 1, 2, 3
 _EVENTS = {_FORK: "fork", _EXEC: "exec", _EXIT: "exit"}
@@ -73,6 +75,7 @@ class Report:
     mappings_lost: int = 0
     messages_lost: int = 0
     control_lost: int = 0
+    detached: int = 0  # processes and files whose probes cost too much
 
 
 class Capture:
@@ -82,6 +85,7 @@ class Capture:
     with `eager` off only when a process of the scope maps them. With `per_process` off, files are probed for all that
     map them also in the scopes of a command and of processes: others then pay for traps, and no child is too fast.
     `activity`: kinds of what processes do (`process`, `network`, `dns`, `file`), into a ring of their own.
+    `max_overhead`: the share of a core that probes may cost one process before they are taken away (0: any).
     With `plaintext`, HTTP on TCP sockets without TLS is captured too (models that run on this machine).
     `variant` (modern, basic) and `multi` (off: one perf event per probe) take the choice from the kernel's abilities.
     `tell` takes what would else go into `channel`; `examiner` reads a file in place of this process.
@@ -98,6 +102,7 @@ class Capture:
         plaintext: bool = False,
         variant: str = "",
         multi: bool = True,
+        max_overhead: float = MAX_OVERHEAD,
         activity: Sequence[str] = (),
         activity_ring_bytes: int = ACTIVITY_RING_BYTES,
         tell: Callable[[messages.Message], None] | None = None,
@@ -114,6 +119,10 @@ class Capture:
         self._examine = examiner
         self._variant = variant
         self._multi = multi
+        self._max_overhead = max_overhead
+        self._guard: Guard | None = None
+        self._spared_pids: set[int] = set()  # processes that the guard has detached
+        self._detached = 0
         self._activity_kinds = check_kinds(activity)
         self._activity_ring_bytes = activity_ring_bytes
         self.activity: ActivityPrograms | None = None
@@ -144,11 +153,19 @@ class Capture:
     def start(self) -> None:
         """Loads the programs and attaches what is already there. Nothing is probed before this."""
         self._programs = Programs(
-            self.scope, self.ring_bytes, self._variant, multi=self._multi, plaintext=self._plaintext
+            self.scope,
+            self.ring_bytes,
+            self._variant,
+            multi=self._multi,
+            plaintext=self._plaintext,
+            guard=self._max_overhead > 0,
         )
         self._control = RingBuffer(self._programs.control_fd, CONTROL_BYTES)
         self._attacher = Attacher(self._programs.uprobes, multi=self._programs.multi, cookies=self._programs.cookies)
         self._per_process &= self._attacher.per_process and self.scope.kind in ("command", "pid")
+        if self._max_overhead > 0:
+            costs, attacher = self._programs.costs, self._attacher
+            self._guard = Guard(costs, self._max_overhead, lambda: attacher.trap_ns(costs))
         self._epoll = select.epoll()
         self._epoll.register(self._programs.control_fd, select.EPOLLIN)
         if self._activity_kinds:
@@ -214,6 +231,9 @@ class Capture:
         for mapping in sorted(self._watch.read(), key=lambda m: "ssl" not in m.path):
             handled += 1
             self._see(mapping)
+        for excess in () if self._guard is None else self._guard.look():
+            handled += 1
+            self._relieve(excess)
         return handled
 
     def fileno(self) -> int:
@@ -296,6 +316,7 @@ class Capture:
             unexamined=self._unexamined,
             mappings_lost=self._watch.lost,
             messages_lost=self._messages_lost,
+            detached=self._detached,
             control_lost=program.LOSS.unpack(control)[0] if control else 0,
         )
 
@@ -426,7 +447,7 @@ class Capture:
 
     def _attach(self, target: Target, pid: int, mapped_at: int | None, *, forked: bool = False) -> None:
         """mapped_at: when the process mapped the file, None when it has not yet."""
-        if not target.usable:
+        if not target.usable or pid in self._spared_pids:
             return
         shared = not self._per_process or self._links() >= _MAX_LINKS
         key = 0 if shared else pid
@@ -450,6 +471,27 @@ class Capture:
         target.late += 1
         self._late += 1
 
+    # ---- the guard ----
+
+    def _relieve(self, excess: Excess) -> None:
+        """Takes the probes from a process that they cost too much: its own, and those of its files that it shares with
+        all that map them. It is not probed again."""
+        assert self._programs is not None
+        mapped = {mapping.inode for mapping in executable_mappings(excess.pid)}
+        for target in self._targets.values():
+            if target is None:
+                continue
+            own, shared = excess.pid in target.held, 0 in target.held and target.inode in mapped
+            if own:
+                self._attacher.detach(target, excess.pid)
+            if shared:
+                self._attacher.detach(target, 0)
+                target.error = f"its probes cost a process {excess.share:.1%} of a core"
+            if own or shared:
+                self._detached += 1
+                self._tell(messages.Detached(target.path, excess.pid, excess.share, excess.traps, shared))
+        self._spared_pids.add(excess.pid)
+
     def _links(self) -> int:
         return sum(len(target.held) for target in self._targets.values() if target is not None)
 
@@ -465,6 +507,8 @@ class Capture:
 
     def _forget(self, pid: int, at: int, *, gone: bool) -> None:
         """Its address space has ended: by exec, or with the process. What it mapped after that is another one's."""
+        if gone:
+            self._spared_pids.discard(pid)
         inherited = self._forked.pop(pid, ())  # an exec leaves it before anything can use it
         for used in inherited if gone else ():
             self._count_late(used)

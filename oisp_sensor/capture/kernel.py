@@ -84,8 +84,8 @@ class Map:
         self._next = ctypes.create_string_buffer(key_size)
         self._value = ctypes.create_string_buffer(value_size)
 
-    def _element(self, command: int, target: ctypes.Array[ctypes.c_char], flags: int = 0) -> None:
-        _bpf(command, struct.pack("<IIQQQ", self.fd, 0, _address(self._key), _address(target), flags))
+    def _element(self, command: int, target: ctypes.Array[ctypes.c_char]) -> None:
+        _bpf(command, struct.pack("<IIQQQ", self.fd, 0, _address(self._key), _address(target), 0))
 
     def get(self, key: bytes) -> bytes | None:
         self._key.raw = key
@@ -102,7 +102,8 @@ class Map:
     def remove(self, key: bytes) -> bool:
         self._key.raw = key
         try:
-            self._element(BPF_MAP_DELETE_ELEM, self._value)
+            # Without a value: the kernel refuses what a command does not take.
+            _bpf(BPF_MAP_DELETE_ELEM, struct.pack("<IIQ", self.fd, 0, _address(self._key)))
         except FileNotFoundError:
             return False
         return True

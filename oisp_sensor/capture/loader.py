@@ -25,11 +25,19 @@ class Programs:
     """The loaded object: its maps, its uprobe programs by name, and how they are to be attached."""
 
     def __init__(
-        self, scope: Scope, ring_bytes: int, variant: str = "", *, multi: bool = True, plaintext: bool = False
+        self,
+        scope: Scope,
+        ring_bytes: int,
+        variant: str = "",
+        *,
+        multi: bool = True,
+        plaintext: bool = False,
+        guard: bool = False,
     ) -> None:
         self.multi = False
         self._allow_multi = multi
         self._plaintext = plaintext
+        self._guard = guard
         self.variant = variant
         self._links: list[int] = []
         self._object = self._load(scope, ring_bytes, [variant] if variant else list(objects.VARIANTS))
@@ -40,6 +48,7 @@ class Programs:
         self.losses = kernel.Map(self._object.map_fd("losses"), 4, program.LOSS.size)
         self.verdicts_fd = self._object.map_fd("verdicts")
         self.spared = kernel.Map(self._object.map_fd("spared"), 4, program.SPARED.size)
+        self.costs = kernel.Map(self._object.map_fd("costs"), 4, program.COST.size)
         self.goroutines = kernel.Map(self._object.map_fd("goroutines"), program.HANDLE.size, program.THREAD_SIZE)
         self.threads = kernel.Map(self._object.map_fd("threads"), 8, program.THREAD_SIZE)
         self.conns = kernel.Map(self._object.map_fd("conns"), program.HANDLE.size, program.CONN_SIZE)
@@ -68,6 +77,7 @@ class Programs:
             made.resize("control", CONTROL_BYTES)
             settings = scope.settings(ring_bytes // 4)
             settings.plaintext = self._plaintext
+            settings.guard = self._guard
             made.settings("oisp_settings", settings.pack())
             if variant == "modern" and self._allow_multi and kernel.supports_uprobe_multi():
                 made.make_multi("probe_any")

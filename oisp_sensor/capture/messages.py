@@ -51,7 +51,22 @@ class Missed(msgspec.Struct, tag="missed", frozen=True):
     reason: str = "the process had gone before its probes were planted"
 
 
-Message = Process | Attached | Refused | Missed
+class Detached(msgspec.Struct, tag="detached", frozen=True):
+    """The guard took probes away: of this process, or (`shared`) of the file for all that map it."""
+
+    path: str
+    pid: int
+    share: float  # of a core, that the probes cost the process
+    traps: int  # a second
+    shared: bool
+
+    def __str__(self) -> str:
+        what = f"{self.path}, for all that map it" if self.shared else f"process {self.pid} ({self.path})"
+        cost = f"{100 * self.share:.1f} % of a core by {self.traps:,} traps a second"
+        return f"detached from {what}: probes cost process {self.pid} {cost}, above --max-overhead"
+
+
+Message = Process | Attached | Refused | Missed | Detached
 
 _decoder = msgspec.json.Decoder(Message)
 _encode = msgspec.json.encode

@@ -19,9 +19,10 @@ LOSS = struct.Struct("<QQQ")
 VERDICT_SLOTS = 65536
 VERDICT_LEVELS = {"head": 1, "nothing": 2}
 SPARED = struct.Struct("<QQQ")
+COST = struct.Struct("<QQ")
 
 HANDLE = struct.Struct("<QII")
-CONN_SIZE = 128
+CONN_SIZE = 152
 THREAD_SIZE = 1024  # at least that of struct thread: its values are not read
 MEMBER = struct.Struct("<Q")
 
@@ -98,10 +99,11 @@ class Settings:
     exe_inode: int = 0
     exe_device: int = 0
     plaintext: bool = False
+    guard: bool = False
 
     def pack(self) -> bytes:
         return struct.pack(
-            "<IIIIIIQQQII",
+            "<IIIIIIQQQIIII",
             self.mode,
             self.follow,
             self.self_pid,
@@ -113,4 +115,6 @@ class Settings:
             self.exe_inode,
             self.exe_device,
             self.plaintext,
+            self.guard,
+            0,
         )

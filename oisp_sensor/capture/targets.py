@@ -12,12 +12,12 @@ import contextlib
 import os
 import stat
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from oisp_sensor.capture import boringssl, elf, functions, golang, kernel
+from oisp_sensor.capture import boringssl, elf, functions, golang, guard, kernel, program
 from oisp_sensor.capture.program import COOKIE_RETURN, COOKIE_SHARED, GNUTLS, GO, GO_NUMBERS, MOVERS, OPENSSL, PROBES
 
 _SIGNS = frozenset({"SSL_read", "gnutls_record_recv"})
@@ -266,6 +266,25 @@ class Attacher:
             _close_all(held)
             raise
         return held
+
+    def trap_ns(self, costs: kernel.Map) -> int:
+        """What a trap costs a process here, without the program that it runs."""
+        own = os.getpid().to_bytes(4, "little")
+        costs.remove(own)
+        measured = guard.measure_trap(self._plant_one)
+        traps, ns = program.COST.unpack(costs.get(own) or bytes(program.COST.size))
+        if measured is None or traps < guard.TRIALS:
+            return guard.FALLBACK_NS
+        return max(measured - int(ns) // int(traps), 1)
+
+    def _plant_one(self, fd: int, offset: int) -> Callable[[], None]:
+        number = PROBES["SSL_write"].number
+        held = self._plant(f"/proc/self/fd/{fd}", [(offset, number)], os.getpid() if self.per_process else 0)
+
+        def detach() -> None:
+            self._closers.submit(_close_all, held)
+
+        return detach
 
     def detach(self, target: Target, pid: int) -> None:
         """Of a process that ended. The kernel waits for all CPUs when a link closes: not here."""

@@ -68,6 +68,7 @@ class Account:
             "variant": report.variant,
             "targets": targets,
             "refused": [{"path": refused.path, "reason": refused.reason} for refused in self.notes.refused],
+            "detached": [msgspec.to_builtins(one) for one in self.notes.detached],
             "late": report.late,
             "missed": report.missed,
             "unexamined": report.unexamined,
@@ -131,6 +132,7 @@ class Account:
         ):
             if count:
                 found.append(f"{count:,} {words}")
+        found += [printable(str(one)) for one in self.notes.detached]
         found += [f"not probed: {printable(one.path)}: {printable(one.reason)}" for one in self.notes.refused]
         if not report.targets:
             found.append("no TLS library that can be probed was loaded; `oisp-sensor doctor COMMAND` says more")

@@ -53,6 +53,13 @@ class Record:
         parser.add_argument(
             "--no-dismiss", action="store_true", help="copy also the bytes of connections that are known not to be AI"
         )
+        parser.add_argument(
+            "--max-overhead",
+            metavar="PERCENT",
+            type=_percent,
+            default=5.0,
+            help="of one core that probes may cost a process before they are taken from it (5; 0: no bound)",
+        )
         activity = parser.add_argument_group("what the processes do")
         activity.add_argument(
             "--activity",
@@ -88,6 +95,16 @@ def _number(text: str) -> int:
     if not (text.isascii() and text.isdigit() and int(text)):
         raise argparse.ArgumentTypeError(f"expected a process id, got {text!r}")
     return int(text)
+
+
+def _percent(text: str) -> float:
+    try:
+        found = float(text.removesuffix("%"))
+    except ValueError:
+        found = -1.0
+    if not 0 <= found <= 10_000:
+        raise argparse.ArgumentTypeError(f"expected a percentage such as 5, got {text!r}")
+    return found
 
 
 def _kinds(text: str) -> tuple[str, ...]:

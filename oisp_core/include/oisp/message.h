@@ -140,7 +140,7 @@ typedef struct oisp_counters {
   uint64_t events_lost;       /* no memory for the line */
   uint64_t chunks;
   uint64_t tool_results_repeated;
-  uint64_t kernel_lost_bytes; /* said by LOST and CLOSE records */
+  uint64_t kernel_lost_bytes; /* said by LOST records */
   uint64_t kernel_lost_records;
 } oisp_counters;
 

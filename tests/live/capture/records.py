@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 
 DATA, OPEN, CLOSE, ADDRESS = 1, 2, 3, 4
 _DATA = struct.Struct("<IHH7QQQ5IHBB")
+LOST = 5
+_LOST = struct.Struct("<IHHQQQQQII")
 _CONN = struct.Struct("<IHHQQQQIIIIQQQQ")
 _NAMES = {1: "data", 2: "open", 3: "close", 4: "address", 5: "lost", 6: "process", 7: "context"}
 
@@ -27,6 +29,8 @@ class Stream:
     server: bool = False
     address: tuple[str, int, str, int] | None = None  # local, remote
     name: str = ""
+    told_lost: list[int] = field(default_factory=lambda: [0, 0])  # by LOST records
+    told_records: int = 0
     closed: tuple[int, int, int, int] | None = None  # written, read, lost of each
 
 
@@ -44,6 +48,8 @@ def streams(records: list[bytes]) -> dict[int, Stream]:
             _data(found, record, flags)
         elif kind == ADDRESS:
             _address(found, record)
+        elif kind == LOST:
+            _lost(found, record)
         elif kind in (OPEN, CLOSE):
             fields = _CONN.unpack(record)
             stream = found.setdefault(fields[3], Stream(fields[7]))
@@ -55,6 +61,20 @@ def streams(records: list[bytes]) -> dict[int, Stream]:
                 assert stream.closed is None
                 stream.closed = fields[11:15]
     return found
+
+
+def _lost(found: dict[int, Stream], record: bytes) -> None:
+    _, _, _, conn, _, written, read, records, cause, _ = _LOST.unpack(record)
+    assert cause in (1, 2, 3, 4)
+    if conn == 0:
+        return
+    stream = found[conn]
+    assert stream.closed is None
+    assert written or read
+    assert records
+    stream.told_lost[0] += written
+    stream.told_lost[1] += read
+    stream.told_records += records
 
 
 def _address(found: dict[int, Stream], record: bytes) -> None:

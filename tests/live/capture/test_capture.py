@@ -170,6 +170,8 @@ def test_losses_stand_in_the_close_of_their_connection(private_libssl, certifica
     assert client.closed == (2_000_000, 0, lost.written, 0)
     assert server.closed == (0, 2_000_000, 0, lost.read)
     assert lost.written > 0
+    assert (client.told_lost, server.told_lost) == ([lost.written, 0], [0, lost.read])
+    assert client.told_records + server.told_records == lost.records
     assert len(client.written) - client.missing[0] == 2_000_000 - lost.written
 
 

@@ -104,7 +104,8 @@ def test_a_verdict_for_another_connection_of_the_slot_is_none(private_libssl, ce
 KILLED = int(os.environ.get("OISP_KILLED_TARGETS", "500"))
 
 
-def test_targets_killed_in_a_call_leave_nothing(private_libssl, certificate, tmp_path):
+@pytest.mark.parametrize(("variant", "count"), [("modern", KILLED), ("basic", 40)])
+def test_targets_killed_in_a_call_leave_nothing(private_libssl, certificate, tmp_path, variant, count):
     """Each kills itself inside SSL_read, with its handles in use. Handles, calls and members go with their process."""
     source = Path(__file__).with_name("client.c")
     program = tmp_path / "client"
@@ -112,21 +113,23 @@ def test_targets_killed_in_a_call_leave_nothing(private_libssl, certificate, tmp
     script = (
         'n=0; while [ $n -lt "$1" ]; do "$2" hang "$3" "$4" 100 & n=$((n + 1)); [ $((n % 20)) = 0 ] && wait; done; wait'
     )
-    with Capture(Scope.command(), libraries=[private_libssl.libssl], per_process=False) as capture:
+    options = {"libraries": [private_libssl.libssl], "per_process": False, "variant": variant}
+    with Capture(Scope.command(), **options) as capture:
         capture.start()
         ring = RingBuffer(capture.ring_fd, capture.ring_bytes)
-        command = ["/bin/sh", "-c", script, "sh", str(KILLED), str(program), *certificate]
+        command = ["/bin/sh", "-c", script, "sh", str(count), str(program), *certificate]
         child = capture.spawn(command, env=private_libssl.env)
         opened: set[int] = set()
         while child.poll() is None:
             capture.poll(0.02)
             opened |= set(streams_opened(ring))
+        capture.poll()
         opened |= set(streams_opened(ring))
         programs = capture._programs
         assert [len(t.all_keys()) for t in (programs.conns, programs.threads, programs.goroutines)] == [0, 0, 0]
         assert capture.members() == []
         ring.close()
-    assert len(opened) == KILLED
+    assert len(opened) == count
 
 
 def streams_opened(ring: RingBuffer) -> list[int]:

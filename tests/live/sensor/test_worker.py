@@ -276,6 +276,10 @@ def test_a_stopped_worker_loses_what_the_ring_cannot_hold_and_says_how_much(
     sent = len(bench.service.asked[before]) + len(bench.service.answered[before])
     assert lost["records"] > 0, error
     assert account["engine"]["bytes"] + lost["written"] + lost["read"] == sent
+    # The kernel's records of loss and the holes that the engine found are the same bytes.
+    assert account["engine"]["kernel_lost_records"] == lost["records"]
+    assert account["engine"]["kernel_lost_bytes"] == lost["written"] + lost["read"]
+    assert account["engine"]["lost_bytes"] == lost["written"] + lost["read"]
     check_ring(bench, account, before, lost["written"] + lost["read"])
     for event in check_lines(bench, account):
         if event["event_type"] == "ai.request":
