@@ -39,7 +39,7 @@ EXTENSIONS: dict[str, list[str]] = {
     "oisp_core.match.automaton": [],
     "oisp_core.match.rules": [],
     "oisp_core.decode.jsonscan": ["oisp_core/decode/json_pass.c", "oisp_core/decode/template.c"],
-    "oisp_core.decode.decoder": [],
+    "oisp_core.decode.decoder": ["oisp_core/decode/protobuf.c"],
     "oisp_core.encode.clients": [],
     "oisp_core.encode.models": ["oisp_core/encode/model_table.c"],
     "oisp_core.encode.writer": [

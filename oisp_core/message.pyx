@@ -10,12 +10,12 @@ then chunks, the response, and the calls that it asks for.
 """
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcmp, memset
+from libc.string cimport memcmp, memset, strlen
 
 from oisp_core.decode.decoder cimport (
     OISP_FRAMING_EVENTSTREAM, OISP_FRAMING_GRPC, OISP_FRAMING_NDJSON, OISP_FRAMING_NONE, OISP_FRAMING_SSE, decode_event,
-    decode_finish, decode_known, decode_request, decode_response, dialect_framing, exchange_error, exchange_free, exchange_new,
-    exchange_path_model, exchange_reset, oisp_dialects,
+    decode_finish, decode_known, decode_request, decode_response, dialect_framing, exchange_error, exchange_error_message,
+    exchange_free, exchange_new, exchange_path_model, exchange_reset, exchange_target, oisp_dialects,
 )
 from oisp_core.emit cimport emit_answer, emit_chunk, emit_request
 from oisp_core.form cimport form_feed, form_finish, form_free, form_gap, form_new
@@ -299,6 +299,7 @@ cdef bint turn_exchange(oisp_shared* s, oisp_turn* t) noexcept nogil:
     if not take_exchange(s, t):
         return False
     tell_model(t)
+    exchange_target(<const oisp_dialects*> s.dialects, t.x, t.target)
     return True
 
 
@@ -536,6 +537,8 @@ cdef void turn_response_head(oisp_shared* s, oisp_turn* t, const oisp_head* head
     if t.by_message[1]:  # a call that failed at once has its status in the head
         name.data, name.size = b"grpc-status", 11
         turn_response_trailer(s, t, name, head_field(head, b"grpc-status", 11))
+        name.data, name.size = b"grpc-message", 12
+        turn_response_trailer(s, t, name, head_field(head, b"grpc-message", 12))
 
 
 cdef void keep_type(oisp_turn* t, const oisp_head* head) noexcept nogil:
@@ -888,13 +891,39 @@ cdef void turn_response_end(oisp_shared* s, oisp_turn* t, uint64_t ts, int ends)
     emit_answer(s, t)
 
 
-cdef void turn_response_trailer(oisp_shared* s, oisp_turn* t, oisp_slice name, oisp_slice value) noexcept nogil:
-    """gRPC tells how a call ended behind its body: a status that is not 0 is an error."""
-    if t.verdict.state != OISP_VERDICT_AI or t.x == NULL or not t.by_message[1]:
+cdef const char* GRPC_STATUS[17]
+GRPC_STATUS[:] = [
+    b"OK", b"CANCELLED", b"UNKNOWN", b"INVALID_ARGUMENT", b"DEADLINE_EXCEEDED", b"NOT_FOUND", b"ALREADY_EXISTS",
+    b"PERMISSION_DENIED", b"RESOURCE_EXHAUSTED", b"FAILED_PRECONDITION", b"ABORTED", b"OUT_OF_RANGE", b"UNIMPLEMENTED",
+    b"INTERNAL", b"UNAVAILABLE", b"DATA_LOSS", b"UNAUTHENTICATED",
+]
+
+
+cdef void grpc_status(oisp_turn* t, oisp_slice value) noexcept nogil:
+    """A status by its name (grpc/status.h); 0 is success, a number without a name stays one."""
+    cdef uint32_t i, code = 0
+    for i in range(value.size if value.size <= 3 else 0):
+        if not 48 <= value.data[i] <= 57:
+            code = 17
+            break
+        code = 10 * code + value.data[i] - 48
+    if 0 < value.size <= 3 and code == 0:
         return
-    if name.size == 11 and memcmp(name.data, b"grpc-status", 11) == 0 and value.size and (value.size > 1 or value.data[0] != 48):
+    if 0 < value.size <= 3 and code < 17:
+        exchange_error(t.x, <const uint8_t*> GRPC_STATUS[code], strlen(GRPC_STATUS[code]))
+    else:
+        exchange_error(t.x, value.data, value.size if value.size < 64 else 64)
+
+
+cdef void turn_response_trailer(oisp_shared* s, oisp_turn* t, oisp_slice name, oisp_slice value) noexcept nogil:
+    """gRPC tells how a call ended behind its body: a status that is not 0 is an error, and what went wrong may follow."""
+    if t.verdict.state != OISP_VERDICT_AI or t.x == NULL or not t.by_message[1] or value.size == 0:
+        return
+    if name.size == 11 and memcmp(name.data, b"grpc-status", 11) == 0:
         turn_flush(s)
-        exchange_error(t.x, value.data, value.size)
+        grpc_status(t, value)
+    elif name.size == 12 and memcmp(name.data, b"grpc-message", 12) == 0:
+        exchange_error_message(t.x, value.data, value.size)
 
 
 cdef void turn_warning(oisp_turn* t, uint64_t warning, bint response) noexcept nogil:

@@ -27,11 +27,16 @@ cdef void exchange_free(oisp_exchange* x) noexcept nogil
 # The model that the path names (percent-decoded), before decode_request; a body that names one wins.
 cdef void exchange_path_model(oisp_exchange* x, const uint8_t* model, size_t size) noexcept nogil
 
+# What its target says besides: that a stream is asked for. x.dialect must be set.
+cdef void exchange_target(const oisp_dialects* t, oisp_exchange* x, oisp_slice target) noexcept nogil
+
 # Brings what decode_known will read of an exchange near, before it is called: 0, then, some records later, 1.
 cdef void exchange_fetch(const oisp_exchange* x, int step) noexcept nogil
 
 # What an exception frame says besides its document, after decode_event.
 cdef void exchange_error(oisp_exchange* x, const uint8_t* type, size_t size) noexcept nogil
+# What went wrong, in words, percent-encoded UTF-8 as gRPC has it; where the document itself has not said it.
+cdef void exchange_error_message(oisp_exchange* x, const uint8_t* text, size_t size) noexcept nogil
 
 # How the response's body is framed: by content type, dialect, and first bytes. Parameters may be empty.
 cdef int dialect_framing(const oisp_dialects* t, uint16_t dialect, oisp_slice content_type, const uint8_t* first, size_t size) noexcept nogil

@@ -164,6 +164,35 @@ cdef extern from "oisp/dialect.h" nogil:
         uint16_t source_size
         uint16_t beside_size
         uint8_t before
+        uint16_t stream_path_size
+        uint32_t stream_path
+        uint16_t proto_request
+        uint16_t proto_response
+        uint16_t proto_stream
+    ctypedef struct oisp_proto_message:
+        uint32_t first
+        uint32_t count
+    ctypedef struct oisp_proto_field:
+        uint32_t number
+        uint32_t name
+        uint16_t name_size
+        uint16_t ref
+        uint8_t type
+        uint8_t flags
+    ctypedef struct oisp_proto_enum:
+        uint32_t first
+        uint32_t count
+    ctypedef struct oisp_proto_word:
+        uint32_t number
+        uint32_t at
+        uint32_t size
+    ctypedef struct oisp_protos:
+        const oisp_proto_message* messages
+        const oisp_proto_field* fields
+        const oisp_proto_enum* enums
+        const oisp_proto_word* words
+        const uint8_t* pool
+    oisp_status oisp_proto_json(const oisp_protos* t, uint32_t message, const uint8_t* data, size_t size, oisp_buffer* out, size_t out_max)
     ctypedef struct oisp_dialects_table "oisp_dialects":
         oisp_json_table json
         const oisp_slot_leaf* leaves
@@ -172,6 +201,7 @@ cdef extern from "oisp/dialect.h" nogil:
         const oisp_map* maps
         const oisp_inner* inners
         const oisp_dialect* dialects
+        oisp_protos protos
         uint32_t count
 
 cdef extern from "oisp/contract.h" nogil:
@@ -215,6 +245,7 @@ cdef struct work:
     oisp_buffer scratch      # a merged object
     oisp_buffer spare
     oisp_buffer inner_text   # a decoded inner document, collected numbers
+    oisp_buffer written      # a message of Protocol Buffers, as JSON
     uint32_t items_max
     uint16_t inner           # dialect of inner documents, 1-based, 0 unknown
     uint8_t streaming        # 0 a request, 1 a whole answer, 2 an event of a stream
@@ -1336,6 +1367,17 @@ cdef oisp_status decode_document(
     return status
 
 
+# A message of Protocol Buffers as the document that the dialect's paths name; data and size are those of the document.
+# What the message lacks, the document lacks: the status is that of the message.
+cdef oisp_status write_message(const oisp_dialects_table* t, work* w, uint32_t message, const uint8_t** data, size_t* size) noexcept nogil:
+    cdef size_t most = 8 * size[0] + 65536
+    oisp_buffer_wipe(&w.written)
+    cdef oisp_status status = oisp_proto_json(&t.protos, message, data[0], size[0], &w.written, most)
+    data[0] = w.written.data
+    size[0] = w.written.size
+    return status
+
+
 cdef const oisp_dialect* dialect_at(const oisp_dialects_table* t, uint16_t dialect) noexcept nogil:
     return t.dialects + dialect - 1 if 0 < dialect <= t.count else NULL
 
@@ -1447,7 +1489,7 @@ cdef oisp_status decode_request(const oisp_dialects* table, oisp_exchange* x, co
     cdef work* w = <work*> x
     cdef const oisp_dialect* d = dialect_at(t, x.dialect)
     cdef const oisp_dialect* inner
-    cdef oisp_status status
+    cdef oisp_status status, written = OISP_OK
     if d == NULL:
         return OISP_BAD
     w.streaming = 0
@@ -1456,6 +1498,8 @@ cdef oisp_status decode_request(const oisp_dialects* table, oisp_exchange* x, co
     if size == 0:
         return OISP_OK
     inner = inner_dialect(t, w, d)
+    if d.proto_request:
+        written = write_message(t, w, d.proto_request, &data, &size)
     # Most of a request is text: room for all of it at once spares growing, which copies and wipes.
     if x.arena.size + size < x.arena_max:
         oisp_buffer_reserve(&x.arena, size)
@@ -1463,6 +1507,9 @@ cdef oisp_status decode_request(const oisp_dialects* table, oisp_exchange* x, co
     if d.flags & OISP_DIALECT_STREAMS_UNLESS_REFUSED and not x.flags & OISP_X_STREAM_NOT_ASKED:
         x.flags |= OISP_X_STREAM_ASKED
     system_part(w)
+    if d.proto_request:
+        status = written
+        oisp_buffer_wipe(&w.written)
     note_status(x, status, complete, OISP_X_REQUEST_BAD, OISP_X_REQUEST_CUT)
     return status
 
@@ -1472,14 +1519,19 @@ cdef oisp_status decode_response(const oisp_dialects* table, oisp_exchange* x, c
     cdef work* w = <work*> x
     cdef const oisp_dialect* d = dialect_at(t, x.dialect)
     cdef const oisp_dialect* inner
-    cdef oisp_status status
+    cdef oisp_status status, written = OISP_OK
     if d == NULL:
         return OISP_BAD
     w.streaming = 1
     inner = inner_dialect(t, w, d)
+    if d.proto_response:
+        written = write_message(t, w, d.proto_response, &data, &size)
     status = decode_document(t, w, inner, &inner.response, data, size, 0)
     if inner != d and x.choices_count == 0 and x.calls_count == 0:
         decode_document(t, w, d, &d.response, data, size, 0)     # the host's own answer: an error
+    if d.proto_response:
+        status = written
+        oisp_buffer_wipe(&w.written)
     note_status(x, status, complete, OISP_X_RESPONSE_BAD, OISP_X_RESPONSE_CUT)
     return status
 
@@ -1717,11 +1769,13 @@ cdef oisp_status decode_event(const oisp_dialects* table, oisp_exchange* x, oisp
     cdef const oisp_dialects_table* t = <const oisp_dialects_table*> table
     cdef work* w = <work*> x
     cdef const oisp_dialect* d = dialect_at(t, x.dialect)
-    cdef oisp_status status
+    cdef oisp_status status, written = OISP_OK
     cdef uint32_t bits = 0
     if d == NULL:
         return OISP_BAD
     begin_event(w)
+    if d.proto_stream:
+        written = write_message(t, w, d.proto_stream, &data, &size)
     if w.shape_count and fits(w, name, data, size):
         note_chunk(w)
         return OISP_OK
@@ -1733,8 +1787,11 @@ cdef oisp_status decode_event(const oisp_dialects* table, oisp_exchange* x, oisp
     status = decode_document(t, w, d, &d.stream, data, size, bits)
     if d.inner_count:
         decode_inner_event(t, w, d, data)
-    elif status == OISP_OK:
+    elif status == OISP_OK and not d.proto_stream:
         learn(t, w, name, data, size)
+    if d.proto_stream:
+        status = written
+        oisp_buffer_wipe(&w.written)
     note_status(x, status, True, OISP_X_RESPONSE_BAD, OISP_X_RESPONSE_CUT)
     note_chunk(w)
     return status
@@ -2026,6 +2083,7 @@ cdef void exchange_free(oisp_exchange* x) noexcept nogil:
     oisp_buffer_free(&w.scratch)
     oisp_buffer_free(&w.inner_text)
     oisp_buffer_free(&w.spare)
+    oisp_buffer_free(&w.written)
     oisp_buffer_free(&w.sample)
     oisp_buffer_free(&w.later)
     for i in range(TEMPLATES):
@@ -2047,11 +2105,52 @@ cdef void exchange_path_model(oisp_exchange* x, const uint8_t* model, size_t siz
     put_plain(<work*> x, &x.model_requested, OISP_TEXT_PLAIN, model, size)
 
 
+# What the request's target says besides the model: that an answer is asked for as a stream.
+cdef void exchange_target(const oisp_dialects* table, oisp_exchange* x, oisp_slice target) noexcept nogil:
+    cdef const oisp_dialects_table* t = <const oisp_dialects_table*> table
+    cdef const oisp_dialect* d = dialect_at(t, x.dialect)
+    cdef uint32_t size = 0
+    if d == NULL or d.stream_path_size == 0:
+        return
+    while size < target.size and target.data[size] != c"?":
+        size += 1
+    if size >= d.stream_path_size:
+        if memcmp(target.data + size - d.stream_path_size, t.json.pool + d.stream_path, d.stream_path_size) == 0:
+            x.flags |= OISP_X_STREAM_ASKED
+            return
+    x.flags |= OISP_X_STREAM_NOT_ASKED
+
+
 # The framing itself says that what came is an error, and of what type; the document may say more.
 cdef void exchange_error(oisp_exchange* x, const uint8_t* type, size_t size) noexcept nogil:
     x.flags |= OISP_X_ERROR
     if x.error_type.size == 0:
         put_plain(<work*> x, &x.error_type, OISP_TEXT_PLAIN, type, size)
+
+
+cdef inline int hex_digit(uint8_t c) noexcept nogil:
+    if 48 <= c <= 57:
+        return c - 48
+    c |= 32
+    return c - 87 if 97 <= c <= 102 else -1
+
+
+cdef void exchange_error_message(oisp_exchange* x, const uint8_t* text, size_t size) noexcept nogil:
+    cdef work* w = <work*> x
+    cdef uint8_t c
+    cdef size_t i = 0
+    if x.error_message.size:
+        return
+    oisp_buffer_wipe(&w.inner_text)
+    while i < size:
+        c = text[i]
+        if c == c"%" and i + 2 < size and hex_digit(text[i + 1]) >= 0 and hex_digit(text[i + 2]) >= 0:
+            c = <uint8_t> (hex_digit(text[i + 1]) << 4 | hex_digit(text[i + 2]))
+            i += 2
+        oisp_buffer_append(&w.inner_text, &c, 1)
+        i += 1
+    put_plain(w, &x.error_message, OISP_TEXT_PLAIN, w.inner_text.data, w.inner_text.size)
+    oisp_buffer_wipe(&w.inner_text)
 
 
 # --- questions ------------------------------------------------------------------------------------------------------
@@ -2179,6 +2278,8 @@ cdef class Dialects:
         fill_scanner(&t.json, compiled)
         fill_slots(t, compiled)
         fill_dialects(t, compiled)
+        fill_protos(&t.protos, compiled)
+        t.protos.pool = t.json.pool
 
     def __dealloc__(self):
         cdef oisp_dialects_table* t = <oisp_dialects_table*> self.table
@@ -2196,7 +2297,30 @@ cdef class Dialects:
         free(<void*> t.maps)
         free(<void*> t.inners)
         free(<void*> t.dialects)
+        free(<void*> t.protos.messages)
+        free(<void*> t.protos.fields)
+        free(<void*> t.protos.enums)
+        free(<void*> t.protos.words)
         free(t)
+
+    def document(self, name: str, section: str, bytes data not None):
+        """A message of Protocol Buffers as the JSON that the paths of this section name: (status, text)."""
+        cdef oisp_dialects_table* t = <oisp_dialects_table*> self.table
+        cdef const oisp_dialect* d = dialect_at(t, <uint16_t> self.index(name))
+        cdef oisp_buffer out
+        if d == NULL:
+            raise ConfigError(key="dialect", expected=self.names, got=name)
+        roots = {"request": d.proto_request, "response": d.proto_response, "stream": d.proto_stream}
+        if not roots.get(section):
+            raise ConfigError(key=section, expected=[key for key in roots if roots[key]], got=name)
+        memset(&out, 0, sizeof(out))
+        try:
+            status = oisp_proto_json(
+                &t.protos, roots[section], <const uint8_t*> <const char*> data, len(data), &out, 8 * len(data) + 65536
+            )
+            return status, (<const char*> out.data)[: out.size]
+        finally:
+            oisp_buffer_free(&out)
 
     def index(self, name: str) -> int:
         """The number of a dialect as verdicts hold it; 0 for a name that is not known."""
@@ -2252,6 +2376,25 @@ cdef void fill_slots(oisp_dialects_table* t, compiled) except *:
         maps[i].first, maps[i].count, maps[i].other = row
 
 
+cdef void fill_protos(oisp_protos* t, compiled) except *:
+    cdef oisp_proto_message* messages = <oisp_proto_message*> table_of(compiled.proto_messages, sizeof(oisp_proto_message))
+    t.messages = messages
+    for i, row in enumerate(compiled.proto_messages):
+        messages[i].first, messages[i].count = row
+    cdef oisp_proto_field* fields = <oisp_proto_field*> table_of(compiled.proto_fields, sizeof(oisp_proto_field))
+    t.fields = fields
+    for i, row in enumerate(compiled.proto_fields):
+        (fields[i].number, fields[i].name, fields[i].name_size, fields[i].ref, fields[i].type, fields[i].flags) = row
+    cdef oisp_proto_enum* enums = <oisp_proto_enum*> table_of(compiled.proto_enums, sizeof(oisp_proto_enum))
+    t.enums = enums
+    for i, row in enumerate(compiled.proto_enums):
+        enums[i].first, enums[i].count = row
+    cdef oisp_proto_word* words = <oisp_proto_word*> table_of(compiled.proto_words, sizeof(oisp_proto_word))
+    t.words = words
+    for i, row in enumerate(compiled.proto_words):
+        words[i].number, words[i].at, words[i].size = row
+
+
 cdef void fill_section(oisp_section* s, row) except *:
     s.root, s.record, s.event_node = row
 
@@ -2264,7 +2407,8 @@ cdef void fill_dialects(oisp_dialects_table* t, compiled) except *:
     cdef oisp_dialect* d = <oisp_dialect*> table_of(compiled.dialects, sizeof(oisp_dialect))
     t.dialects = d
     t.count = len(compiled.dialects)
-    for i, (name, framing, hook, flags, request, response, stream, inner, done, source) in enumerate(compiled.dialects):
+    for i, row in enumerate(compiled.dialects):
+        name, framing, hook, flags, request, response, stream, inner, done, source, stream_path, protos = row
         d[i].name, d[i].name_size = name
         d[i].framing, d[i].hook, d[i].flags = framing, hook, flags
         fill_section(&d[i].request, request)
@@ -2273,6 +2417,8 @@ cdef void fill_dialects(oisp_dialects_table* t, compiled) except *:
         d[i].inner, d[i].inner_count = inner
         d[i].done, d[i].done_size = done
         d[i].source, d[i].source_size, d[i].beside, d[i].beside_size, d[i].before = source
+        d[i].stream_path, d[i].stream_path_size = stream_path
+        d[i].proto_request, d[i].proto_response, d[i].proto_stream = protos
 
 
 cdef object text_value(const oisp_exchange* x, const oisp_text* t):
@@ -2319,13 +2465,17 @@ cdef class Decoder:
     def __dealloc__(self):
         exchange_free(self.x)
 
-    def reset(self, model=None):
-        """Forget everything. `model`: the one that the path names."""
+    def reset(self, model=None, bytes target=b""):
+        """Forget everything. `model`: the one that the path names. `target`: the path itself."""
+        cdef oisp_slice path
         exchange_reset(self.x)
         self.x.dialect = self.dialects.index(self.dialect)
         if model is not None:
             raw = model.encode()
             exchange_path_model(self.x, <const uint8_t*> <const char*> raw, len(raw))
+        if target:
+            path.data, path.size = <const uint8_t*> <const char*> target, <uint32_t> len(target)
+            exchange_target(self.dialects.table, self.x, path)
 
     def request(self, const unsigned char[::1] body, bint complete=True):
         """Status (0 ok, 1 cut, 2 bad, 3 beyond a limit) of a request body."""

@@ -23,7 +23,7 @@ __all__ = ["Compiled", "Dialects", "compile_dialects", "load_dialects"]
 
 # --- the vocabulary: numbers are those of include/oisp/dialect.h and contract.h -------------------------------------
 
-FRAMINGS = {"none": 0, "sse": 1, "ndjson": 2, "json_array": 3, "eventstream": 4}
+FRAMINGS = {"none": 0, "sse": 1, "ndjson": 2, "json_array": 3, "eventstream": 4, "grpc": 5}
 
 NULL, FALSE, TRUE, NUMBER, STRING, ARRAY, OBJECT = (1 << n for n in range(7))
 ANY = FALSE | TRUE | NUMBER | STRING | ARRAY | OBJECT
@@ -323,6 +323,10 @@ class Compiled:
     maps: list[tuple[int, ...]] = field(default_factory=list)
     inners: list[tuple[int, ...]] = field(default_factory=list)
     dialects: list[tuple[Any, ...]] = field(default_factory=list)
+    proto_messages: list[tuple[int, ...]] = field(default_factory=list)
+    proto_fields: list[tuple[int, ...]] = field(default_factory=list)
+    proto_enums: list[tuple[int, ...]] = field(default_factory=list)
+    proto_words: list[tuple[int, ...]] = field(default_factory=list)
     pool: bytearray = field(default_factory=bytearray)
     pooled: dict[bytes, int] = field(default_factory=dict)
 
@@ -681,7 +685,9 @@ class Compiler:
 
 SECTIONS = ("request", "response", "stream")
 FORMS = ("path", "json", "base64", "embedded", "count", "length", "present")
-DIALECT_KEYS = {"dialect", "framing", "done", "maps", "usage", "finish", "inner", "hook", "source", *SECTIONS, *WORDS}
+DIALECT_KEYS = {
+    "dialect", "framing", "done", "maps", "usage", "finish", "inner", "hook", "source", "protobuf", *SECTIONS, *WORDS,
+}  # fmt: skip
 SOURCES = ("vector_db", "knowledge_base", "file_search", "web_search", "database", "api", "other")
 HOOKS: dict[str, int] = {}
 
@@ -695,10 +701,24 @@ def _flags(compiler: Compiler, doc: Table) -> int:
                 compiler.complain(doc, key, expected=FLAGS, got=word)
             bits |= FLAGS.get(word, 0)
     for key, words in WORDS.items():
-        if key in doc and doc[key] not in words:
-            compiler.complain(doc, key, expected=words, got=doc[key])
-        bits |= words.get(doc.get(key, ""), 0)
+        word = doc.get(key, "")
+        if isinstance(word, Table):  # {path: SUFFIX}
+            continue
+        if word and word not in words:
+            compiler.complain(doc, key, expected=words, got=word)
+        bits |= words.get(word, 0)
     return bits
+
+
+def _stream_path(compiler: Compiler, doc: Table) -> tuple[int, int]:
+    """The end of a path that asks for a stream, where a dialect has paths that do and others that do not."""
+    table = doc.get("streams")
+    if not isinstance(table, Table):
+        return 0, 0
+    if set(table) != {"path"} or not isinstance(table["path"], str) or not table["path"]:
+        compiler.complain(doc, "streams", expected="always, unless_refused, or {path: END}", got=table)
+        return 0, 0
+    return compiler.out.text(table["path"])
 
 
 def _inners(compiler: Compiler, doc: Table, names: list[str]) -> tuple[int, int]:
@@ -725,6 +745,102 @@ def _source(compiler: Compiler, doc: Table) -> tuple[int, int, int, int, int]:
     return (*compiler.out.text(table["type"]), *compiler.out.text(beside), int("before" in table))
 
 
+PROTO_TYPES = {
+    word: number
+    for number, word in enumerate(
+        ("string", "bytes", "bool", "int", "uint", "sint", "fixed", "float", "double", "enum", "message", "struct",
+         "value", "list", "present"),
+        start=1,
+    )
+}  # fmt: skip
+PROTO_FLAGS = {"always": 2, "inline": 4}
+PROTO_REPEATED, PROTO_FIELDS = 1, 64
+_FIELD = re.compile(r"([A-Za-z_]\w*)(\[\])? +([A-Za-z_][\w.]*)(?: +(always|inline))?")
+
+
+class Protos:
+    """The `protobuf` section of one file: names of fields, by which a message is written as the JSON of its paths."""
+
+    def __init__(self, compiler: Compiler, table: Table) -> None:
+        self.compiler, self.out = compiler, compiler.out
+        self.messages, self.enums = self.tables(table, "messages"), self.tables(table, "enums")
+        first = len(self.out.proto_messages) + 1
+        self.numbers = {name: first + n for n, name in enumerate(self.messages)}
+        self.words = {name: self.enum(name, rows) for name, rows in self.enums.items()}
+        rows = [self.message(name, fields) for name, fields in self.messages.items()]
+        self.out.proto_messages.extend(rows)
+
+    def tables(self, table: Table, key: str) -> dict[str, Table]:
+        given = table.get(key, Table())
+        if isinstance(given, Table) and all(isinstance(rows, Table) for rows in given.values()):
+            return given
+        self.compiler.complain(table, f"protobuf.{key}", expected="a mapping of names to {NUMBER: ...}", got=given)
+        return {}
+
+    def number(self, rows: Table, name: str, key: str, most: int) -> int:
+        if key.isascii() and key.isdigit() and int(key) <= most:
+            return int(key)
+        self.compiler.complain(rows, f"protobuf.{name}.{key}", expected=f"a number up to {most}", got=key)
+        return 0
+
+    def enum(self, name: str, rows: Table) -> int:
+        first = len(self.out.proto_words)
+        for key, word in rows.items():
+            self.out.proto_words.append((self.number(rows, name, key, 0x7FFFFFFF), *self.out.text(str(word))))
+        self.out.proto_enums.append((first, len(rows)))
+        return len(self.out.proto_enums)
+
+    def message(self, name: str, fields: Table) -> tuple[int, int]:
+        first = len(self.out.proto_fields)
+        if len(fields) > PROTO_FIELDS:
+            self.compiler.complain(fields, f"protobuf.{name}", message=f"more than {PROTO_FIELDS} fields")
+        for key, spec in fields.items():
+            number = self.number(fields, name, key, 0x1FFFFFFF)
+            self.out.proto_fields.append(self.field(fields, name, key, number, str(spec)))
+        return first, len(fields)
+
+    def field(self, fields: Table, name: str, key: str, number: int, spec: str) -> tuple[int, ...]:
+        found = _FIELD.fullmatch(spec)
+        type_, ref = 0, 0
+        if found:
+            word = found[3]
+            if word in self.numbers:
+                type_, ref = PROTO_TYPES["message"], self.numbers[word]
+            elif word in self.words:
+                type_, ref = PROTO_TYPES["enum"], self.words[word]
+            elif word not in ("enum", "message"):
+                type_ = PROTO_TYPES.get(word, 0)
+            inline = found[4] == "inline"
+            if inline and (found[2] or type_ != PROTO_TYPES["message"]):
+                type_ = 0
+        if not found or not type_:
+            expected = (
+                f"NAME TYPE, NAME[] TYPE, with `always` or (one message) `inline`; types: {', '.join(PROTO_TYPES)}"
+            )
+            self.compiler.complain(fields, f"protobuf.{name}.{key}", expected=expected, got=spec)
+            return 0, 0, 0, 0, 0, 0
+        flags = (PROTO_REPEATED if found[2] else 0) | PROTO_FLAGS.get(found[4] or "", 0)
+        return number, *self.out.text(found[1]), ref, type_, flags
+
+
+def _protos(compiler: Compiler, doc: Table) -> tuple[int, ...]:
+    """What each section reads: 1 + index of a message, 0 where bodies are JSON."""
+    table = doc.get("protobuf")
+    if table is None:
+        return 0, 0, 0
+    if not isinstance(table, Table) or set(table) - {"roots", "messages", "enums"} or "roots" not in table:
+        compiler.complain(doc, "protobuf", expected="a mapping with roots, messages and enums", got=table)
+        return 0, 0, 0
+    protos = Protos(compiler, table)
+    roots = table["roots"]
+    if not isinstance(roots, Table) or set(roots) - set(SECTIONS) or set(roots.values()) - set(protos.numbers):
+        compiler.complain(
+            table, "protobuf.roots", expected="{request: MESSAGE, response: MESSAGE, stream: MESSAGE}", got=roots
+        )
+        return 0, 0, 0
+    return tuple(protos.numbers[roots[name]] if name in roots else 0 for name in SECTIONS)
+
+
 def _compile_one(out: Compiled, file: Path, doc: Table, names: list[str], problems: Problems) -> None:
     compiler = Compiler(out, file, problems)
     for key in set(doc) - DIALECT_KEYS:
@@ -748,7 +864,7 @@ def _compile_one(out: Compiled, file: Path, doc: Table, names: list[str], proble
         ):
             flags |= HAS_CHOICES
     name, done = out.text(doc["dialect"]), out.text(doc.get("done", ""))
-    source = _source(compiler, doc)
+    source, stream_path, protos = _source(compiler, doc), _stream_path(compiler, doc), _protos(compiler, doc)
     out.names.append(doc["dialect"])
     out.dialects.append(
         (
@@ -760,6 +876,8 @@ def _compile_one(out: Compiled, file: Path, doc: Table, names: list[str], proble
             inner,
             done,
             source,
+            stream_path,
+            protos,
         )  # rows of decoder.pyx
     )
 

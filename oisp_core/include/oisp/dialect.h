@@ -11,6 +11,7 @@
 #define OISP_DIALECT_H
 
 #include "jsonscan.h"
+#include "protobuf.h"
 #include <stdint.h>
 
 enum oisp_framing {
@@ -202,7 +203,11 @@ typedef struct oisp_dialect {
   uint32_t source, beside;
   uint16_t source_size, beside_size;
   uint8_t before;
-  uint8_t reserved[3];
+  uint8_t reserved;
+  uint16_t stream_path_size;
+  uint32_t stream_path; /* a path that ends so asks for a stream */
+  /* Bodies are messages of Protocol Buffers: 1 + index into protos.messages of what each section reads, 0 JSON. */
+  uint16_t proto_request, proto_response, proto_stream;
 } oisp_dialect;
 
 typedef struct oisp_dialects {
@@ -213,6 +218,7 @@ typedef struct oisp_dialects {
   const oisp_map *maps;
   const oisp_inner *inners;
   const oisp_dialect *dialects;
+  oisp_protos protos;
   uint32_t count;
 } oisp_dialects;
 

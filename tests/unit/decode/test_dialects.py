@@ -37,6 +37,9 @@ def test_all_shipped_dialects_compile() -> None:
     assert len(names) == len(set(names))
 
 
+A_FIELD = "  messages:\n    A:\n      "
+
+
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
@@ -48,6 +51,15 @@ def test_all_shipped_dialects_compile() -> None:
         ("dialect: x\nresponse: y\n", 2, ["response", "y"]),
         ("dialect: x\nrequest:\n  model: {path: a, kinds: letters}\n", 3, ["request.model.kinds", "string"]),
         ("dialect: x\nusage: excludes_all\n", 2, ["usage", "prompt_excludes_cache"]),
+        ("dialect: x\nstreams: {paths: /a}\n", 2, ["streams", "path"]),
+        ("dialect: x\nprotobuf:\n  roots: {request: A}\n", 3, ["protobuf.roots"]),
+        (f"dialect: x\nprotobuf:\n  roots: {{request: A}}\n{A_FIELD}1: text word\n", 6, ["protobuf.A.1", "string"]),
+        (
+            f"dialect: x\nprotobuf:\n  roots: {{request: A}}\n{A_FIELD}one: text string\n",
+            6,
+            ["protobuf.A.one", "number"],
+        ),
+        (f"dialect: x\nprotobuf:\n  roots: {{request: A}}\n{A_FIELD}1: a[] A inline\n", 6, ["protobuf.A.1", "inline"]),
         ("dialect: x\ndialect: y\n", None, ["stands twice"]),
         ("- a\n", 1, ["dialect"]),
         ("dialect: [\n", None, []),
