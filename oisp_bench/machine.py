@@ -20,7 +20,7 @@ from oisp_core.simd import scan
 __all__ = ["Build", "Machine", "build", "machine"]
 
 RIVALS = (
-    "httptools", "msgspec", "orjson", "ahocorasick_rs", "pyahocorasick", "hyperscan", "h11", "h2", "hpack",
+    "httptools", "msgspec", "orjson", "ahocorasick_rs", "xxhash", "pyahocorasick", "hyperscan", "h11", "h2", "hpack",
     "hyperframe", "pysimdjson", "httpx-sse", "brotli", "backports.zstd",
 )  # fmt: skip
 

@@ -42,18 +42,31 @@ def _peer(corpus: Any, content: Any, chunks: bool) -> Runner:
     return Pipeline(corpus, content=content, chunks=chunks)
 
 
+def _orjson(corpus: Any, content: Any, chunks: bool) -> Runner:
+    from oisp_bench.engines.peer_orjson import OrjsonPipeline
+
+    return OrjsonPipeline(corpus, content=content, chunks=chunks)
+
+
+def _h2(corpus: Any, content: Any, chunks: bool) -> Runner:
+    from oisp_bench.engines.peer_h2 import H2Pipeline
+
+    return H2Pipeline(corpus, content=content, chunks=chunks)
+
+
 def _sha256(corpus: Any, content: Any, chunks: bool) -> Runner:
     from oisp_bench.engines.digest import Digests
 
     return Digests(corpus)
 
 
+PARTS = ("httptools", "ahocorasick_rs", "hpack", "xxhash")
 REGISTRY = {
     "packed": RunnerFactory("ours", (), _packed, "the engine, packed records (what the sensor feeds it)"),
     "calls": RunnerFactory("ours", (), _calls, "the engine, one Python call a segment", origin=False),
-    "peer": RunnerFactory(
-        "peer", ("httptools", "ahocorasick_rs", "hpack"), _peer, "httptools, bytes.split, ahocorasick_rs, msgspec"
-    ),
+    "peer": RunnerFactory("peer", PARTS, _peer, "httptools, bytes.split, ahocorasick_rs, msgspec, xxhash"),
+    "orjson": RunnerFactory("peer", (*PARTS, "orjson"), _orjson, "the same with orjson in place of msgspec"),
+    "h2": RunnerFactory("peer", (*PARTS, "h2"), _h2, "the same with the h2 library in place of a loop over frames"),
     "sha256": RunnerFactory("peer", (), _sha256, "hashlib.sha256 of the texts alone: makes no events", events=False),
 }
 

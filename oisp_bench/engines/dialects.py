@@ -17,7 +17,8 @@ from typing import Any, Protocol
 from zlib import crc32
 
 import msgspec
-from msgspec import UNSET, Raw, Struct, UnsetType
+from msgspec import UNSET, Raw, UnsetType
+from xxhash import xxh3_64_intdigest
 
 from oisp_core.models import registry
 
@@ -25,6 +26,10 @@ __all__ = ["ROUTES", "Maker", "Reader", "Route", "host_patterns"]
 
 ENCODER = msgspec.json.Encoder()
 encode_into = ENCODER.encode_into
+
+
+class Struct(msgspec.Struct, gc=False):
+    """None of these is ever part of a cycle: the collector need not hear of them."""
 
 
 def raw(value: Any) -> Raw:
@@ -215,14 +220,14 @@ def client_of(agent: bytes) -> dict[str, Any]:
     return {"client": {"sdk": SDKS[found[1]], "sdk_version": found[2]}}
 
 
-_prompts: dict[bytes, str] = {}
+_prompts: dict[int, str] = {}
 
 
 def prompt_hash(text: Raw) -> str:
-    wire = bytes(text)
+    wire = xxh3_64_intdigest(text)
     found = _prompts.get(wire)
     if found is None:
-        said = msgspec.json.decode(wire, type=str)
+        said = msgspec.json.decode(text, type=str)
         found = _prompts[wire] = "sha256:" + hashlib.sha256(said.encode()).hexdigest()[:16]
         if len(_prompts) > 4096:
             _prompts.clear()
@@ -255,7 +260,7 @@ class Maker:
         known = self.conversations
         chain, found = 0, event_id
         for message in messages:
-            chain = hash((chain, message.role, hash(bytes(message.content))))
+            chain = hash((chain, message.role, xxh3_64_intdigest(message.content)))
             found = known.get(chain, found)
         known[chain] = found
         return found
@@ -296,8 +301,8 @@ class Route:
     """One endpoint of one provider: constants of its events, and how its bodies are read."""
 
     __slots__ = (
-        "agents", "asked", "confidence", "confidence_answer", "dialect", "ext_names", "exts", "parse", "provider",
-        "provider_json", "read",
+        "agents", "asked", "confidence", "confidence_answer", "dialect", "ext_chunk", "ext_names", "exts", "parse",
+        "provider", "provider_json", "read",
     )  # fmt: skip
 
     def __init__(
@@ -319,6 +324,7 @@ class Route:
         self.confidence_answer = raw({**confidence, "missing": missing}) if missing else self.confidence
         names = {"provider": provider, "dialect": dialect, "kind": "chat"}
         self.ext_names = names
+        self.ext_chunk = raw({"oisp": names})
         self.agents: dict[bytes, dict[str, Any]] = {}
         self.exts: dict[bytes, Raw] = {}
 
@@ -396,8 +402,7 @@ class Route:
 
     def chunk(self, maker: Maker, request_id: str, index: int, now: int, delta: Delta, finish: Any = UNSET) -> None:
         data = ChunkData(request_id, index, delta, finish)
-        ext = {"oisp": self.ext_names}
-        maker.write("ai.streaming_chunk", maker.new_id(now), now, data, ext, self.confidence, request_id)
+        maker.write("ai.streaming_chunk", maker.new_id(now), now, data, self.ext_chunk, self.confidence, request_id)
 
 
 # --- OpenAI chat completions ---
@@ -444,7 +449,7 @@ def parse_openai(body: bytes) -> Any:
     )
 
 
-class Details(Struct, frozen=True):
+class Details(Struct):
     cached_tokens: int | UnsetType = UNSET
     reasoning_tokens: int | UnsetType = UNSET
 
