@@ -59,6 +59,7 @@ EXTENSIONS: dict[str, list[str]] = {
     "oisp_core.inflate": [],
     "oisp_core.message": [],
     "oisp_core.session": [],
+    "oisp_core.rpc": [],
     "oisp_core.streams": [],
     "oisp_core.connection": [],
     "oisp_core.engine": [],

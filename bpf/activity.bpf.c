@@ -391,26 +391,6 @@ struct {
   MAP_TYPE(value, u64);
 } next_file SEC(".maps");
 
-INLINE struct file *file_of(u32 fd) {
-  struct task_struct *task = current();
-  struct files_struct *files = NULL;
-  struct fdtable *table = NULL;
-  struct file **slots = NULL, *file = NULL;
-  u32 limit = 0;
-  kernel_read(&files, &task->files);
-  if (!files)
-    return NULL;
-  kernel_read(&table, &files->fdt);
-  if (!table)
-    return NULL;
-  kernel_read(&limit, &table->max_fds);
-  kernel_read(&slots, &table->fd);
-  if (fd >= limit || !slots)
-    return NULL;
-  bpf_probe_read_kernel(&file, sizeof(file), slots + fd);
-  return file;
-}
-
 #define S_IFMT 0170000
 #define S_IFREG 0100000
 #define PROC_SUPER_MAGIC 0x9fa0
@@ -811,20 +791,6 @@ INLINE void act(const struct owner *who, enum action action, const struct syscal
   default:
     return;
   }
-}
-
-/* Programs of another width number their calls otherwise. */
-INLINE int is_compat(void) {
-  struct task_struct *task = current();
-#if defined(OISP_X86_64)
-  u32 status = 0;
-  kernel_read(&status, &task->thread_info.status);
-  return status & 2; /* TS_COMPAT */
-#else
-  unsigned long flags = 0;
-  kernel_read(&flags, &task->thread_info.flags);
-  return flags >> 22 & 1; /* TIF_32BIT */
-#endif
 }
 
 SEC("raw_tp/sys_exit") int on_syscall(struct raw_tracepoint *ctx) {

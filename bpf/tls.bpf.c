@@ -64,6 +64,14 @@ struct {
   MAP_TYPE(value, u32);
 } sockets SEC(".maps");
 
+/* Processes of the scope whose standard streams were looked at. */
+struct {
+  MAP_NUMBER(type, BPF_MAP_TYPE_LRU_HASH);
+  MAP_NUMBER(max_entries, 16384);
+  MAP_TYPE(key, u32);
+  MAP_TYPE(value, struct stdio);
+} stdio SEC(".maps");
+
 struct {
   MAP_NUMBER(type, BPF_MAP_TYPE_ARRAY);
   MAP_NUMBER(max_entries, VERDICT_SLOTS);
@@ -1052,6 +1060,33 @@ NOINLINE u32 classify(struct plain_call *p, u64 sk, u64 n) {
   return class;
 }
 
+/* The n bytes that a system call has moved, out of the buffers that were found (or a hole). */
+INLINE void put_pieces(struct plain_walk *w, u64 handle, u64 pid_tgid, int direction, u64 n, int buffers) {
+  struct plain_call *p = &w->thread->plain;
+  p->call.ssl = handle;
+  p->call.function = direction == OISP_READ ? FN_RECV : FN_SEND;
+  p->call.entered = bpf_ktime_get_ns();
+  p->pid_tgid = pid_tgid;
+  p->left = n;
+  announce(w->conn, handle, pid_tgid);
+  tell_lost(w->conn);
+  if (buffers)
+    bpf_loop(MAX_PIECES, put_piece, w, 0);
+  n = p->left;
+  if (!n)
+    return;
+  count_loss(OISP_LOST_FAULT, 1, direction, n); /* known to have moved, and in no buffer that can be read */
+  w->conn->untold_cause = OISP_LOST_FAULT;
+  __sync_fetch_and_add(&w->conn->untold_records, 1);
+  if (direction == OISP_READ) {
+    advance(&w->conn->offset[1], n);
+    __sync_fetch_and_add(&w->conn->lost[1], n);
+  } else {
+    advance(&w->conn->offset[0], n);
+    __sync_fetch_and_add(&w->conn->lost[0], n);
+  }
+}
+
 INLINE struct conn *plain_conn(struct handle *key, struct sock *sk, u64 start) {
   struct conn *c = add_conn(key, start, OISP_RECORD_PLAINTEXT);
   if (c && socket_addresses(sk, c))
@@ -1078,28 +1113,7 @@ INLINE void plain_bytes(u64 pid_tgid, u64 start, int direction, u64 n, struct so
     count_loss(OISP_LOST_STATE, 1, direction, n);
     return;
   }
-  t->plain.call.ssl = (u64)sk;
-  t->plain.call.function = direction == OISP_READ ? FN_RECV : FN_SEND;
-  t->plain.call.entered = bpf_ktime_get_ns();
-  t->plain.pid_tgid = pid_tgid;
-  t->plain.left = n;
-  announce(w.conn, (u64)sk, pid_tgid);
-  tell_lost(w.conn);
-  if (buffers)
-    bpf_loop(MAX_PIECES, put_piece, &w, 0);
-  n = t->plain.left;
-  if (!n)
-    return;
-  count_loss(OISP_LOST_FAULT, 1, direction, n); /* known to have moved, and in no buffer that can be read */
-  w.conn->untold_cause = OISP_LOST_FAULT;
-  __sync_fetch_and_add(&w.conn->untold_records, 1);
-  if (direction == OISP_READ) {
-    advance(&w.conn->offset[1], n);
-    __sync_fetch_and_add(&w.conn->lost[1], n);
-  } else {
-    advance(&w.conn->offset[0], n);
-    __sync_fetch_and_add(&w.conn->lost[0], n);
-  }
+  put_pieces(&w, (u64)sk, pid_tgid, direction, n, buffers);
 }
 #endif
 
@@ -1188,6 +1202,152 @@ SEC("raw_tp/inet_sock_set_state") int on_state(struct raw_tracepoint *ctx) {
   bpf_map_delete_elem(&conns, &key);
   return 0;
 }
+
+/* ---- standard streams ---- */
+
+#ifdef OISP_MODERN
+#define S_IFMT 0170000
+#define S_IFIFO 0010000
+#define S_IFSOCK 0140000
+#define AF_UNIX 1
+
+/* A pipe, or a socket of this machine: what a client gives the server that it starts. */
+INLINE int is_pipe(struct file *file) {
+  struct inode *inode = NULL;
+  struct socket *socket = NULL;
+  struct sock *sk = NULL;
+  u16 mode = 0, family = 0;
+  if (!file)
+    return 0;
+  kernel_read(&inode, &file->f_inode);
+  if (inode)
+    kernel_read(&mode, &inode->i_mode);
+  if ((mode & S_IFMT) == S_IFIFO)
+    return 1;
+  if ((mode & S_IFMT) != S_IFSOCK)
+    return 0;
+  kernel_read((void **)&socket, &file->private_data);
+  if (socket)
+    kernel_read(&sk, &socket->sk);
+  if (sk)
+    kernel_read(&family, &sk->__sk_common.skc_family);
+  return family == AF_UNIX;
+}
+
+INLINE struct stdio *stdio_of(u32 tgid, u64 start) {
+  struct stdio *known = bpf_map_lookup_elem(&stdio, &tgid), fresh = {.start_time = start};
+  struct file *in, *out;
+  if (known && known->start_time == start)
+    return known;
+  in = file_of(0);
+  out = file_of(1);
+  fresh.in = (u64)in;
+  fresh.out = (u64)out;
+  if (!is_pipe(in) || !is_pipe(out))
+    fresh.class = STDIO_OTHER;
+  bpf_map_update_elem(&stdio, &tgid, &fresh, 0);
+  return bpf_map_lookup_elem(&stdio, &tgid);
+}
+
+struct rpc_look {
+  u64 from;
+  u64 size;
+  u32 found;
+};
+
+/* The member that every message of JSON-RPC 2.0 has; where it stands is up to the client. */
+static long look_for_rpc(u32 at, struct rpc_look *look) {
+  u32 words[2] = {};
+  u8 last = 0;
+  const u8 *from = (const u8 *)look->from + at;
+  if (at + 9 > look->size || bpf_probe_read_user(words, 8, from) || bpf_probe_read_user(&last, 1, from + 8))
+    return 1;
+  if (words[0] != WORD('"', 'j', 's', 'o') || words[1] != WORD('n', 'r', 'p', 'c') || last != '"')
+    return 0;
+  look->found = 1;
+  return 1;
+}
+
+/* What a process reads first decides for ever: only JSON-RPC is copied. */
+INLINE u32 classify_stdio(struct plain_call *p, u64 n) {
+  struct piece first = {.base = p->call.buffer, .size = n};
+  struct rpc_look look = {};
+  u8 begin = 0;
+  if (p->pieces && bpf_probe_read_user(&first, sizeof(first), (const void *)p->pieces))
+    return STDIO_OTHER;
+  look.from = first.base;
+  look.size = first.size < n ? first.size : n;
+  if (bpf_probe_read_user(&begin, 1, (const void *)look.from) || (begin != '{' && begin != '['))
+    return STDIO_OTHER;
+  bpf_loop(STDIO_LOOK, look_for_rpc, &look, 0);
+  return look.found ? STDIO_RPC : STDIO_OTHER;
+}
+
+INLINE int is_stdio_call(u32 number, u64 third, u64 fourth, int *direction) {
+  *direction = OISP_READ;
+  if (number == NR_read || number == NR_readv)
+    return 1;
+  if (number == NR_recvfrom)
+    return !(fourth & MSG_PEEK);
+  if (number == NR_recvmsg)
+    return !(third & MSG_PEEK);
+  *direction = OISP_WRITE;
+  return number == NR_write || number == NR_writev || number == NR_sendto || number == NR_sendmsg;
+}
+
+INLINE void stdio_bytes(u64 pid_tgid, u64 start, struct stdio *s, int direction, u64 n) {
+  struct handle key = {.ssl = STDIO_HANDLE, .tgid = pid_tgid >> 32};
+  struct thread *t = thread_of(pid_tgid);
+  struct plain_walk w = {.thread = t};
+  if (!t) {
+    count_loss(OISP_LOST_STATE, 1, direction, n);
+    return;
+  }
+  if (!find_buffers(&t->plain))
+    return;
+  if (s->class == STDIO_UNDECIDED && direction == OISP_READ)
+    s->class = classify_stdio(&t->plain, n);
+  if (s->class != STDIO_RPC)
+    return;
+  w.conn = bpf_map_lookup_elem(&conns, &key);
+  if (!w.conn)
+    w.conn = add_conn(&key, start, OISP_RECORD_PLAINTEXT | OISP_RECORD_STDIO | OISP_RECORD_SERVER);
+  if (!w.conn) {
+    count_loss(OISP_LOST_STATE, 1, direction, n);
+    return;
+  }
+  put_pieces(&w, STDIO_HANDLE, pid_tgid, direction, n, 1);
+}
+
+/* Fires for every call of every process: loaded only when it was asked for. */
+SEC("raw_tp/sys_exit") int on_syscall(struct raw_tracepoint *ctx) {
+  struct pt_regs___saved *regs = (struct pt_regs___saved *)ctx->args[0];
+  s64 result = ctx->args[1];
+  u64 pid_tgid, start, fd = 0, third = 0, fourth = 0, file;
+  struct stdio *s;
+  s32 number = 0;
+  int direction;
+  if (result <= 0)
+    return 0;
+  kernel_read(&number, &regs->SYSTEM_NUMBER);
+  kernel_read(&third, &regs->SYSTEM_3);
+  kernel_read(&fourth, &regs->SYSTEM_4);
+  if (!is_stdio_call(number, third, fourth, &direction))
+    return 0;
+  pid_tgid = bpf_get_current_pid_tgid();
+  start = process_start((struct task_struct *)bpf_get_current_task());
+  if (!current_in_scope(pid_tgid >> 32, start) || is_compat())
+    return 0;
+  s = stdio_of(pid_tgid >> 32, start);
+  if (!s || s->class == STDIO_OTHER)
+    return 0;
+  kernel_read(&fd, &regs->SYSTEM_1);
+  file = (u64)file_of(fd);
+  if (file && file == (direction == OISP_READ ? s->in : s->out))
+    stdio_bytes(pid_tgid, start, s, direction, result);
+  return 0;
+}
+#endif
 
 /* ---- programs ---- */
 
@@ -1342,6 +1502,7 @@ SEC("raw_tp/sched_process_exec") int on_exec(struct raw_tracepoint *ctx) {
   }
   if (!current_in_scope(tgid, start))
     return 0;
+  bpf_map_delete_elem(&stdio, &tgid);
   end_handles(pid_tgid);
   put_process(OISP_PROCESS_EXEC, pid_tgid >> 32, parent_of(task), start,
               (u32)ctx->args[1] != (u32)pid_tgid ? EXEC_BY_THREAD : 0);

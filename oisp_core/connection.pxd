@@ -4,6 +4,7 @@ from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 from oisp_core.message cimport oisp_table, oisp_origin, oisp_shared, oisp_turn
 from oisp_core.reassemble.http1 cimport oisp_http1
 from oisp_core.resync cimport oisp_resync
+from oisp_core.rpc cimport oisp_rpc
 from oisp_core.session cimport oisp_session
 from oisp_core.streams cimport oisp_streams
 from oisp_core.types cimport oisp_buffer, oisp_field, oisp_record, oisp_slice, oisp_status, oisp_token, oisp_verdict
@@ -58,6 +59,7 @@ cdef extern from "oisp/engine.h" nogil:
         uint64_t owed_bytes
         oisp_streams* streams
         oisp_session* session
+        oisp_rpc* rpc
     ctypedef struct oisp_conn:
         uint64_t id
         oisp_conn* newer

@@ -22,7 +22,7 @@ from oisp_core.encode.writer cimport writer_context, writer_free
 from oisp_core.match.rules cimport match_keep_usual
 from oisp_core.message cimport (
     OISP_END_CUT, OISP_END_FLIGHT, OISP_TURN_CONNECT, OISP_TURN_H2C, OISP_TURN_HOLE, OISP_TURN_ORPHAN, OISP_TURN_REQUEST_DONE,
-    OISP_TURN_RESPONSE_HEAD, OISP_TURN_UPGRADE, oisp_table_free, oisp_table_get, oisp_table_put, oisp_table_remove, oisp_turn,
+    OISP_TURN_RESPONSE_HEAD, OISP_TURN_UPGRADE, OISP_PLAIN_STDIO, oisp_table_free, oisp_table_get, oisp_table_put, oisp_table_remove, oisp_turn,
     shared_free, turn_free, turn_new, turn_request_data,
     turn_request_end, turn_request_gap, turn_request_head, turn_response_data, turn_response_end, turn_response_gap,
     turn_response_head, turn_warning,
@@ -38,6 +38,7 @@ from oisp_core.reassemble.sniff cimport (
 )
 from oisp_core.reasons cimport REASON_RESYNC_UNCONFIRMED
 from oisp_core.resync cimport oisp_resync, oisp_resync_mark, resync_free, resync_last, resync_new, resync_take
+from oisp_core.rpc cimport rpc_data, rpc_finish, rpc_free, rpc_gap, rpc_new
 from oisp_core.session cimport session_close, session_data, session_free, session_gap, session_open
 from oisp_core.streams cimport (
     streams_advance, streams_feed, streams_finish, streams_free, streams_gap, streams_join, streams_new, streams_upgrade,
@@ -45,7 +46,7 @@ from oisp_core.streams cimport (
 from oisp_core.types cimport (
     OISP_BAD, OISP_BODY_LENGTH, OISP_BODY_NONE, OISP_EVIDENCE_NEVER, OISP_MORE, OISP_OK, OISP_READ, OISP_RECORD_ADDRESS, OISP_RECORD_CLOSE,
     OISP_RECORD_CONTEXT, OISP_RECORD_DATA, OISP_RECORD_LOST, OISP_RECORD_MIDWAY, OISP_RECORD_OPEN, OISP_RECORD_PLAINTEXT,
-    OISP_RECORD_PROCESS, OISP_TOKEN_DATA, OISP_TOKEN_END, OISP_TOKEN_FIELD, OISP_TOKEN_GAP, OISP_TOKEN_HEAD_END,
+    OISP_RECORD_PROCESS, OISP_RECORD_SERVER, OISP_RECORD_STDIO, OISP_TOKEN_DATA, OISP_TOKEN_END, OISP_TOKEN_FIELD, OISP_TOKEN_GAP, OISP_TOKEN_HEAD_END,
     OISP_TOKEN_REQUEST, OISP_TOKEN_RESPONSE, OISP_TOKEN_UPGRADE, OISP_TOKEN_WARNING, OISP_WRITE, oisp_buffer,
     oisp_buffer_append, oisp_buffer_free, oisp_buffer_wipe, oisp_confidence, oisp_field, oisp_head, oisp_record,
     oisp_record_address, oisp_record_conn, oisp_record_context,
@@ -141,6 +142,8 @@ cdef oisp_flow* open_flow(engine_core* e, oisp_conn* c) noexcept nogil:
             c.state = OISP_CONN_OPEN
             if c.requests != REQUESTS_UNKNOWN:
                 set_roles(e, c, c.requests)
+            if c.origin.plaintext == OISP_PLAIN_STDIO:
+                c.flow.rpc = rpc_new()
     return c.flow
 
 
@@ -174,6 +177,7 @@ cdef void close_flow(engine_core* e, oisp_conn* c) noexcept nogil:
     streams_free(f.streams)
     if f.session != NULL:
         session_free(&e.shared, f.session)
+    rpc_free(&e.shared, f.rpc)
     free_side(e, &f.side[0])
     free_side(e, &f.side[1])
     free(f)
@@ -265,6 +269,8 @@ cdef void finish_turns(engine_core* e, oisp_conn* c, uint64_t ts, int ends) noex
     if f.session != NULL:
         session_close(&e.shared, f.session, ends)
         f.session = NULL
+    if f.rpc != NULL:
+        rpc_finish(&e.shared, f.rpc, ts, ends)
     if f.answer != NULL:
         end_answer(e, f, f.answer.response_last, ends)
     if f.first != NULL and c.origin.no_offsets and not ends & OISP_END_FLIGHT:
@@ -1154,6 +1160,9 @@ cdef void gap_in_side(engine_core* e, oisp_conn* c, oisp_side* side, int directi
     tokens.count = 0
     if side.state == OISP_SIDE_RESYNC or side.state == OISP_SIDE_NEW:
         drop_held(e, side)
+    if c.flow.rpc != NULL:
+        rpc_gap(&e.shared, c.flow.rpc, direction != c.requests, 0 if size == ANY else size)
+        return
     if c.flow.session != NULL:
         if not session_gap(&e.shared, c.flow.session, direction != c.requests, 0 if size == ANY else size, ts):
             session_close(&e.shared, c.flow.session, OISP_END_CUT)
@@ -1219,7 +1228,9 @@ cdef void hole(engine_core* e, oisp_conn* c, int direction, uint64_t size, uint6
 cdef void take_bytes(engine_core* e, oisp_conn* c, int direction, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
     cdef oisp_side* side = &c.flow.side[direction]
     side.offset += size
-    if is_other(side):
+    if c.flow.rpc != NULL:
+        rpc_data(&e.shared, c.flow.rpc, &c.origin, direction != c.requests, data, size, ts)
+    elif is_other(side):
         follow(e, c, direction, ts, data, size)
     elif side.state == OISP_SIDE_WAIT:
         wait_bytes(e, c, side, ts, data, size)
@@ -1330,6 +1341,10 @@ cdef void take_data(engine_core* e, const oisp_record_data* r) noexcept nogil:
 
 cdef void set_origin(oisp_conn* c, uint16_t flags) noexcept nogil:
     c.origin.plaintext = (flags & OISP_RECORD_PLAINTEXT) != 0
+    if flags & OISP_RECORD_STDIO:
+        c.origin.plaintext = OISP_PLAIN_STDIO
+        if c.flow == NULL:
+            c.requests = OISP_READ if flags & OISP_RECORD_SERVER else OISP_WRITE
     c.origin.content_source = OISP_CONTENT_SOURCE_PLAINTEXT_CAPTURE if c.origin.plaintext else OISP_CONTENT_SOURCE_TLS_BOUNDARY
     c.origin.attribution = OISP_PROCESS_ATTRIBUTION_DIRECT
     if flags & OISP_RECORD_MIDWAY and c.flow == NULL:

@@ -138,7 +138,7 @@ cdef void emit_calls(oisp_shared* s, oisp_turn* t, oisp_facts* f) noexcept nogil
 cdef uint64_t endpoint_key(oisp_shared* s, const oisp_turn* t, uint64_t salt) noexcept nogil:
     """Of an MCP endpoint: what is known of it (its name, who speaks to it) outlives the exchange that said it."""
     cdef uint64_t key[2]
-    key[0] = s.hash_key[0] ^ salt ^ (t.origin.process if salt == MCP_CLIENT else 0)
+    key[0] = s.hash_key[0] ^ salt ^ (t.origin.process if salt == MCP_CLIENT or t.authority.size == 0 else 0)
     key[1] = s.hash_key[1]
     return oisp_hash(key, t.authority.data, t.authority.size) ^ (oisp_hash(key, t.target.data, t.target.size) << 1)
 

@@ -13,7 +13,7 @@ from oisp_core.reasons cimport (
     OISP_LEVEL_MEDIUM, REASON_BODY, REASON_HEADER, REASON_HOST, REASON_KEY, REASON_MIDWAY, REASON_MODEL, REASON_PATH,
     REASON_PLAINTEXT, REASON_RESPONSE, REASON_TLS, REASON_UNKNOWN_HOST,
 )
-from oisp_core.turn cimport OISP_TURN_ORPHAN, oisp_shared, oisp_turn
+from oisp_core.turn cimport OISP_PLAIN_STDIO, OISP_TURN_ORPHAN, oisp_shared, oisp_turn
 from oisp_core.types cimport (
     OISP_ABSENT, OISP_EVIDENCE_BODY, OISP_EVIDENCE_HEADER, OISP_EVIDENCE_HOST, OISP_EVIDENCE_KEY, OISP_EVIDENCE_MODEL,
     OISP_EVIDENCE_PATH, OISP_EVIDENCE_RESPONSE, OISP_OK, oisp_confidence, oisp_facts, oisp_status,
@@ -45,7 +45,10 @@ cdef uint64_t evidence_reasons(const oisp_turn* t) noexcept nogil:
         reasons |= REASON_PLAINTEXT
     if t.origin.midway:
         reasons |= REASON_MIDWAY
-    reasons |= REASON_HOST if e & OISP_EVIDENCE_HOST else REASON_UNKNOWN_HOST
+    if e & OISP_EVIDENCE_HOST:
+        reasons |= REASON_HOST
+    elif t.origin.plaintext != OISP_PLAIN_STDIO:  # a child has no host
+        reasons |= REASON_UNKNOWN_HOST
     if e & OISP_EVIDENCE_PATH:
         reasons |= REASON_PATH
     if e & OISP_EVIDENCE_HEADER:

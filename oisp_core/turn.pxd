@@ -30,6 +30,7 @@ cdef extern from "oisp/message.h" nogil:
         OISP_END_CLOSE
         OISP_END_CUT
         OISP_END_FLIGHT
+        OISP_PLAIN_STDIO
     ctypedef struct oisp_origin:
         oisp_buffer context
         uint8_t context_has_source

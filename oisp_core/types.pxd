@@ -512,6 +512,7 @@ cdef extern from "oisp/record.h" nogil:
         OISP_RECORD_SERVER
         OISP_RECORD_SHORT
         OISP_RECORD_PLAINTEXT
+        OISP_RECORD_STDIO
         OISP_RECORDING_VERSION
     const uint64_t OISP_RECORDING_MAGIC
     ctypedef struct oisp_record:

@@ -135,7 +135,7 @@ class Pipeline:
     def _introduce(self) -> None:
         """Before the first byte of a connection is read, the engine learns whose it is."""
         opened = self._feed.opened
-        members = self._enricher.members(opened.pid, opened.start_time_ns, opened.uid, opened.gid)
+        members = self._enricher.members(opened.pid, opened.start_time_ns, opened.uid, opened.gid, opened.point)
         self._engine.set_context(opened.conn, members.allowed)
         if self._raw:
             self._feed.keep_context(opened.conn, members.whole)

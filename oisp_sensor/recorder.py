@@ -135,6 +135,7 @@ class Recorder:
                 libraries=args.library,
                 plaintext=args.plaintext,
                 max_overhead=args.max_overhead / 100,
+                stdio=args.stdio,
                 activity=_activity_kinds(args),
                 tell=self._tell,
                 examiner=self._examiner.examine,

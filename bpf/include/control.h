@@ -94,6 +94,21 @@ struct handle {
 #define SOCKET_OTHER 2
 #define MAX_PIECES 16 /* buffers of one writev or sendmsg that are read; the rest is a hole of known length */
 
+/* Standard input and output of a process, as they were when it was first seen to read or write: the kernel's files, which
+ * keep their addresses when descriptors are duplicated. */
+#define STDIO_UNDECIDED 0
+#define STDIO_RPC 1
+#define STDIO_OTHER 2
+#define STDIO_LOOK 1024 /* first bytes of the input in which JSON-RPC must show */
+#define STDIO_HANDLE 1 /* key of the connection, with the thread group: no handle of a library lies there */
+struct stdio {
+  u64 start_time;
+  u64 in;
+  u64 out;
+  u32 class;
+  u32 zero;
+};
+
 /* The worker's verdicts: slot by connection, value id << 2 | level. A foreign id in the slot is no verdict: a collision
  * costs only what could have been spared. The worker has the table mapped and stores whole values. */
 #define VERDICT_SLOTS 65536

@@ -158,6 +158,10 @@ struct file {
   struct inode *f_inode;
   u32 f_flags;
   u32 f_mode;
+  void *private_data;
+};
+struct socket {
+  struct sock *sk;
 };
 struct fdtable {
   u32 max_fds;

@@ -50,6 +50,39 @@ INLINE u32 parent_of(struct task_struct *task) {
   return tgid;
 }
 
+/* The file behind a descriptor of the current process. */
+INLINE struct file *file_of(u32 fd) {
+  struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+  struct files_struct *files = NULL;
+  struct fdtable *table = NULL;
+  struct file **slots = NULL, *file = NULL;
+  u32 size = 0;
+  kernel_read(&files, &task->files);
+  if (files)
+    kernel_read(&table, &files->fdt);
+  if (!table)
+    return NULL;
+  kernel_read(&size, &table->max_fds);
+  kernel_read(&slots, &table->fd);
+  if (fd < size)
+    bpf_probe_read_kernel(&file, sizeof(file), slots + fd);
+  return file;
+}
+
+/* Programs of another width number their system calls otherwise. */
+INLINE int is_compat(void) {
+  struct task_struct *task = (struct task_struct *)bpf_get_current_task();
+#if defined(OISP_X86_64)
+  u32 status = 0;
+  kernel_read(&status, &task->thread_info.status);
+  return status & 2; /* TS_COMPAT */
+#else
+  unsigned long flags = 0;
+  kernel_read(&flags, &task->thread_info.flags);
+  return flags >> 22 & 1; /* TIF_32BIT */
+#endif
+}
+
 /* What a process runs: of SCOPE_EXE. */
 INLINE int runs_executable(struct task_struct *task) {
   struct mm_struct *mm = NULL;

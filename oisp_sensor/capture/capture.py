@@ -87,6 +87,8 @@ class Capture:
     `activity`: kinds of what processes do (`process`, `network`, `dns`, `file`), into a ring of their own.
     `max_overhead`: the share of a core that probes may cost one process before they are taken away (0: any).
     With `plaintext`, HTTP on TCP sockets without TLS is captured too (models that run on this machine).
+    With `stdio`, JSON-RPC on the standard streams of servers that the scope starts is (MCP); every system call of the
+    machine then costs a little.
     `variant` (modern, basic) and `multi` (off: one perf event per probe) take the choice from the kernel's abilities.
     `tell` takes what would else go into `channel`; `examiner` reads a file in place of this process.
     """
@@ -100,6 +102,7 @@ class Capture:
         eager: bool = True,
         per_process: bool = True,
         plaintext: bool = False,
+        stdio: bool = False,
         variant: str = "",
         multi: bool = True,
         max_overhead: float = MAX_OVERHEAD,
@@ -131,6 +134,7 @@ class Capture:
         self._watch = MappingWatch()
         self._per_process = per_process
         self._plaintext = plaintext
+        self._stdio = stdio
         self._targets: dict[tuple[int, int], Target | None] = {}
         self._known: dict[tuple[int, ...], Target | None] = {}  # by the identity that mapping events give
         self._forked: dict[int, list[Target]] = {}  # children that have had no exec, and what they inherited unprobed
@@ -159,6 +163,7 @@ class Capture:
             multi=self._multi,
             plaintext=self._plaintext,
             guard=self._max_overhead > 0,
+            stdio=self._stdio,
         )
         self._control = RingBuffer(self._programs.control_fd, CONTROL_BYTES)
         self._attacher = Attacher(self._programs.uprobes, multi=self._programs.multi, cookies=self._programs.cookies)
@@ -174,6 +179,8 @@ class Capture:
         self._addresses = self._programs.follow_sockets()
         if self._plaintext and not (self._addresses and self._programs.variant == "modern"):
             raise CaptureError("plaintext HTTP is captured on Linux 6.3 and later: this kernel lacks what it takes")
+        if self._stdio and not self._programs.follow_stdio():
+            raise CaptureError("standard streams are captured on Linux 5.17 and later: this kernel lacks what it takes")
         for path in self._libraries:
             self._attach_library(path)
         if self.scope.kind == "exe" and self._eager:

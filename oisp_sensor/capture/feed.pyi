@@ -19,6 +19,7 @@ class Opened(NamedTuple):
     cgroup: int
     midway: bool
     server: bool
+    point: str
 
 class Feed:
     def __init__(

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from cpython.buffer cimport PyBUF_WRITABLE, Py_buffer, PyBuffer_Release, PyObject_GetBuffer
 from libc.errno cimport EINTR, errno
-from libc.stdint cimport UINT64_MAX, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport UINT64_MAX, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 from posix.unistd cimport write
@@ -24,7 +24,9 @@ from oisp_core.types cimport (
     OISP_RECORD_DATA,
     OISP_RECORD_MIDWAY,
     OISP_RECORD_OPEN,
+    OISP_RECORD_PLAINTEXT,
     OISP_RECORD_SERVER,
+    OISP_RECORD_STDIO,
     oisp_record,
     oisp_record_conn,
     oisp_record_context,
@@ -86,6 +88,13 @@ class Opened(NamedTuple):
     cgroup: int
     midway: bool
     server: bool
+    point: str  # where its bytes are seen: tls_library, socket, stdio
+
+
+cdef str point_of(uint16_t flags):
+    if flags & OISP_RECORD_STDIO:
+        return "stdio"
+    return "socket" if flags & OISP_RECORD_PLAINTEXT else "tls_library"
 
 
 cdef struct feed_state:
@@ -259,6 +268,7 @@ cdef class Feed:
             c.cgroup,
             bool(c.head.flags & OISP_RECORD_MIDWAY),
             bool(c.head.flags & OISP_RECORD_SERVER),
+            point_of(c.head.flags),
         )
 
     def keep_context(self, uint64_t conn, bytes members not None):

@@ -33,11 +33,13 @@ class Programs:
         multi: bool = True,
         plaintext: bool = False,
         guard: bool = False,
+        stdio: bool = False,
     ) -> None:
         self.multi = False
         self._allow_multi = multi
         self._plaintext = plaintext
         self._guard = guard
+        self._stdio = stdio
         self.variant = variant
         self._links: list[int] = []
         self._object = self._load(scope, ring_bytes, [variant] if variant else list(objects.VARIANTS))
@@ -79,6 +81,8 @@ class Programs:
             settings.plaintext = self._plaintext
             settings.guard = self._guard
             made.settings("oisp_settings", settings.pack())
+            if not self._stdio:
+                made.leave_out("on_syscall")
             if variant == "modern" and self._allow_multi and kernel.supports_uprobe_multi():
                 made.make_multi("probe_any")
                 self.multi = True
@@ -117,6 +121,17 @@ class Programs:
                 self._links.append(kernel.open_raw_tracepoint(tracepoint, fd if fd is not None else -1))
             except OSError:
                 return False
+        return True
+
+    def follow_stdio(self) -> bool:
+        """False where the kernel does not have what it takes."""
+        fd = self._object.program_fd("on_syscall")
+        if fd is None:
+            return False
+        try:
+            self._links.append(kernel.open_raw_tracepoint("sys_exit", fd))
+        except OSError:
+            return False
         return True
 
     def close(self) -> None:

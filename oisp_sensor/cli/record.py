@@ -48,6 +48,11 @@ class Record:
             "--plaintext", action="store_true", help="also HTTP without TLS, as models on this machine speak it"
         )
         parser.add_argument(
+            "--stdio",
+            action="store_true",
+            help="also MCP over the standard streams of servers that the scope starts; slows every process a little",
+        )
+        parser.add_argument(
             "--ring-size", metavar="SIZE", type=size, help="of the buffer between kernel and sensor (16M)"
         )
         parser.add_argument(

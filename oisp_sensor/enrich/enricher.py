@@ -59,13 +59,15 @@ class ArgumentPolicy:
 
 
 _WHOLE = ArgumentPolicy("full")
+# Where bytes were seen, and how.
+_POINTS = {"tls_library": "ebpf_uprobe", "socket": "ebpf_tracepoint", "stdio": "ebpf_tracepoint"}
 
 
 @dataclass
 class _Life:
     facts: ProcessFacts
     inherited: bool  # from the parent, at fork: to be read when it matters
-    members: Members | None = None
+    members: tuple[bytes, bytes] | None = None  # without `source`: as allowed, and whole
     told: bool = False  # by the kernel, at exec
 
 
@@ -96,7 +98,9 @@ class Enricher:
         self._latest: dict[int, tuple[int, int]] = {}
         self.read = 0
         self.missed = 0  # lives that were over before anything could be read
-        self._of_tls = self._source(capture_method="ebpf_uprobe", capture_point="tls_library")
+        self._sources = {
+            point: self._source(capture_method=method, capture_point=point) for point, method in _POINTS.items()
+        }
         self._of_activity = self._source(capture_method="ebpf_tracepoint")
 
     def see(
@@ -131,8 +135,11 @@ class Enricher:
         if facts is not None and _key(facts.pid, facts.start_ns) not in self._lives:
             self._remember(_Life(facts, inherited=False))
 
-    def members(self, pid: int, start_ns: int, uid: int | None = None, gid: int | None = None) -> Members:
-        """Of the process behind a connection. `uid` and `gid` are the kernel's word, for one that was never read."""
+    def members(
+        self, pid: int, start_ns: int, uid: int | None = None, gid: int | None = None, point: str = "tls_library"
+    ) -> Members:
+        """Of the process behind a connection. `uid` and `gid` are the kernel's word, for one that was never read;
+        `point` is where its bytes were seen."""
         life = self._lives.get(_key(pid, start_ns))
         if life is None:
             life = self._learn(pid, start_ns, 0, uid)
@@ -142,7 +149,8 @@ class Enricher:
             life.facts.uid, life.facts.gid = uid, gid
         if life.members is None:
             life.members = self._encode(life.facts)
-        return life.members
+        bare, whole = life.members
+        return Members(bare + self._sources[point], whole + self._sources[point], bare)
 
     @property
     def policy(self) -> ArgumentPolicy:
@@ -226,10 +234,10 @@ class Enricher:
             source["sensor_host"] = self._host["hostname"]
         return b"," + _members({"source": source})
 
-    def _encode(self, facts: ProcessFacts) -> Members:
+    def _encode(self, facts: ProcessFacts) -> tuple[bytes, bytes]:
         ancestors = self._ancestors(facts)
         bare, whole = (_members(self._context(facts, ancestors, p)) for p in (self._policy, _WHOLE))
-        return Members(bare + self._of_tls, whole + self._of_tls, bare)
+        return bare, whole
 
     def _context(self, facts: ProcessFacts, ancestors: list[ProcessFacts], policy: ArgumentPolicy) -> dict[str, Any]:
         container, pod = container_of(facts.cgroup)

@@ -41,7 +41,7 @@ LAYERS: list[set[str]] = [
     {"oisp_core.emit"},
     {"oisp_core.message", "oisp_core.encode._testing", "oisp_core.policy."},
     {"oisp_core.streams"},
-    {"oisp_core.session"},
+    {"oisp_core.rpc", "oisp_core.session"},
     {"oisp_core.connection"},
     {"oisp_core.engine"},
     {"oisp_core.capi", "oisp_core"},

@@ -76,6 +76,7 @@ typedef struct oisp_flow {
   uint64_t owed_bytes;
   struct oisp_streams *streams; /* of HTTP/2, NULL while it is not spoken */
   struct oisp_session *session; /* of a WebSocket */
+  struct oisp_rpc *rpc;         /* of JSON-RPC over standard streams, from the first byte */
 } oisp_flow;
 
 typedef struct oisp_conn {

@@ -17,13 +17,15 @@
 #include "verdict.h"
 #include <stdint.h>
 
+#define OISP_PLAIN_STDIO 2
+
 /* What is known of a connection; its exchanges point here, so that what becomes known later is in their later events. */
 typedef struct oisp_origin {
   oisp_buffer context; /* members of set_context() */
   uint8_t context_has_source;
   uint8_t content_source; /* contract enum confidence.content_source */
   uint8_t attribution;    /* contract enum confidence.process_attribution */
-  uint8_t plaintext;
+  uint8_t plaintext; /* 1: a plain socket, OISP_PLAIN_STDIO: the standard streams of a server process */
   uint8_t midway;
   uint8_t no_offsets; /* 1: the producer cannot tell loss, 2: and counts do not agree */
   uint16_t port;      /* of the server, 0 unknown */

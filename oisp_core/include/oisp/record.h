@@ -44,7 +44,8 @@ enum oisp_record_flags {
   OISP_RECORD_MIDWAY = 1, /* the connection was already in use when capture first saw it */
   OISP_RECORD_SERVER = 2, /* the handle accepts (known from the library), else unknown */
   OISP_RECORD_SHORT = 4, /* captured < what this piece should hold: the rest faulted or was spared */
-  OISP_RECORD_PLAINTEXT = 8 /* not from a TLS library: a plain socket */
+  OISP_RECORD_PLAINTEXT = 8, /* not from a TLS library: a plain socket */
+  OISP_RECORD_STDIO = 16 /* with PLAINTEXT: the standard streams of a process, JSON-RPC in lines; SERVER: its own */
 };
 
 typedef struct oisp_record {
