@@ -449,7 +449,7 @@ def parse_openai(body: bytes) -> Any:
     )
 
 
-class Details(Struct):
+class Details(msgspec.Struct, frozen=True, gc=False):
     cached_tokens: int | UnsetType = UNSET
     reasoning_tokens: int | UnsetType = UNSET
 

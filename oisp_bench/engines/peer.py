@@ -3,9 +3,9 @@
 
 It is what a good engineer writes who wants these events and no C of his own: typed decoding of only what is needed,
 `Raw` for what passes through, structs that the collector need not visit, xxhash to know conversations again, constants
-encoded once, one reused output buffer. (Measured and not taken, as slower: `encode_lines` of a batch's events.) It knows what the cases hold and not
-more (no loss, no resynchronisation, no bounds, no tools, no masking), which is in its favour. Its events are held
-against the engine's field by field before anything is timed.
+encoded once, one reused output buffer. (Measured and not taken, as slower: `encode_lines` of a batch's events.)
+It knows what the cases hold and not more (no loss, no resynchronisation, no bounds, no tools, no masking), which is in
+its favour. Its events are held against the engine's field by field before anything is timed.
 """
 
 from __future__ import annotations
