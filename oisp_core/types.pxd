@@ -421,6 +421,9 @@ cdef extern from "oisp/models.h" nogil:
         int64_t cache_write
         int64_t cache_write_1h
         int64_t reasoning
+        int64_t audio_in
+        int64_t audio_out
+        int64_t audio_cached
     ctypedef struct oisp_cost:
         double input
         double output
@@ -441,7 +444,7 @@ cdef extern from "oisp/models.h" nogil:
     int oisp_model_cost(const oisp_models* m, const oisp_model* model, int service, const oisp_tokens_used* used,
                         oisp_cost* cost)
     int oisp_service_of(const uint8_t* word, size_t size)
-    int oisp_usage_has_audio(const uint8_t* json, size_t size)
+    void oisp_usage_audio(const uint8_t* json, size_t size, oisp_tokens_used* used)
     int64_t oisp_usage_write_1h(const uint8_t* json, size_t size)
 
 

@@ -27,7 +27,7 @@ import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime
-from decimal import Decimal
+from decimal import Context, Decimal
 from pathlib import Path
 from typing import Any
 
@@ -61,7 +61,7 @@ MODELS_DEV = {
     "zhipuai": "zai",
 }  # fmt: skip
 COMPONENTS = [
-    "in", "out", "cached", "write", "write_1h", "reasoning", "audio_in", "audio_out", "request",
+    "in", "out", "cached", "write", "write_1h", "reasoning", "audio_in", "audio_out", "audio_cached", "request",
 ]  # fmt: skip
 SERVICES = [
     "", "batch", "flex", "priority",
@@ -138,8 +138,10 @@ def family(id: str) -> str:
 
 
 def million(value: Any) -> Decimal:
-    """Dollars a token, as a JSON number was written, to dollars a million tokens, exactly."""
-    return Decimal(repr(value) if isinstance(value, float) else str(value)) * 1_000_000
+    """Dollars a token, as a JSON number was written, to dollars a million tokens: 12 digits, so that what floating
+    point arithmetic left behind (1.6000000000000001e-06) is no price of its own."""
+    exact = Decimal(repr(value) if isinstance(value, float) else str(value)) * 1_000_000
+    return Context(prec=12).plus(exact)
 
 
 # --- litellm ---
@@ -148,7 +150,7 @@ LITELLM_COMPONENTS = [
     ("input_cost_per_token", "in"), ("output_cost_per_token", "out"), ("cache_read_input_token_cost", "cached"),
     ("cache_creation_input_token_cost_above_1hr", "write_1h"), ("cache_creation_input_token_cost", "write"),
     ("output_cost_per_reasoning_token", "reasoning"), ("input_cost_per_audio_token", "audio_in"),
-    ("output_cost_per_audio_token", "audio_out"),
+    ("output_cost_per_audio_token", "audio_out"), ("cache_read_input_audio_token_cost", "audio_cached"),
 ]  # fmt: skip
 SUFFIX = re.compile(r"(?:_above_(\d+)k_tokens)?(?:_(batches|flex|priority))?")
 
@@ -226,7 +228,7 @@ def _modalities(inputs: Any, outputs: Any) -> str:
 GENAI_COMPONENTS = {
     "input_mtok": "in", "output_mtok": "out", "cache_read_mtok": "cached", "cache_write_mtok": "write",
     "cache_write_1h_mtok": "write_1h", "input_audio_mtok": "audio_in", "output_audio_mtok": "audio_out",
-    "output_reasoning_mtok": "reasoning", "requests_kcount": "request",
+    "cache_audio_read_mtok": "audio_cached", "output_reasoning_mtok": "reasoning", "requests_kcount": "request",
 }  # fmt: skip
 
 
@@ -418,10 +420,10 @@ not known.
 
 Prices are US dollars for a million tokens, `component=price` joined by blanks: `in`, `out`, `cached` (read from a
 cache), `write` and `write_1h` (written to one), `reasoning` (where it has a price of its own), `audio_in`,
-`audio_out`; `request` is the price of a request itself, for a thousand. `batch/`, `flex/` and `priority/` before a
-component is that service tier; `>N/` is the price of a whole request whose prompt has more than N tokens. What a
-tier does not say, the standard one does. A model that no source prices has none, and its events have no cost and
-`missing: ["price"]`: never 0.
+`audio_out` and `audio_cached` (audio read from a cache); `request` is the price of a request itself, for a thousand.
+`batch/`, `flex/` and `priority/` before a component is that service tier; `>N/` is the price of a whole request
+whose prompt has more than N tokens. What a tier does not say, the standard one does. A model that no source prices
+has none, and its events have no cost and `missing: ["price"]`: never 0.
 
 An event's model is found by its provider and name, the exact name first; region prefixes, paths and ARNs, dates,
 versions, `:free` and its like, fine-tunes, case, and `.` or `-` are normalised. Where the provider is not known,

@@ -2,6 +2,7 @@
  *
  * The table of models: reading it, finding a model under the names that the wire gives it, the arithmetic of its price.
  */
+#define _GNU_SOURCE /* memmem */
 #include "oisp/models.h"
 
 #include <math.h>
@@ -204,8 +205,8 @@ static oisp_price *price_row(oisp_models *m, oisp_model *model, uint32_t service
 /* `batch/>200000/cached=0.3` */
 static int read_component(oisp_models *m, oisp_model *model, const char *p, const char *end) {
   static const char *const services[] = {"batch/", "flex/", "priority/"};
-  static const char *const names[] = {
-      "in=", "out=", "cached=", "write=", "write_1h=", "reasoning=", "audio_in=", "audio_out=", "request="};
+  static const char *const names[] = {"in=",        "out=",      "cached=",    "write=",        "write_1h=",
+                                      "reasoning=", "audio_in=", "audio_out=", "audio_cached=", "request="};
   uint32_t service = 0, above = 0;
   for (uint32_t i = 0; i < 3; i++)
     if (begins(&p, end, services[i]))
@@ -491,29 +492,57 @@ static int effective(const oisp_models *m, const oisp_model *model, int service,
 
 static inline int64_t or_zero(int64_t v) { return v < 0 ? 0 : v; }
 
+/* Of `audio` tokens those that have a price of their own; -1: they should have one, and it is not known. */
+static int64_t own_price(const oisp_model *model, double usd, int64_t audio, int answer) {
+  if (audio <= 0 || !isnan(usd))
+    return or_zero(audio);
+  const char *from = model->modalities.data, *end = from + model->modalities.size;
+  const char *arrow = memchr(from, '>', (size_t)(end - from));
+  if (answer)
+    from = arrow ? arrow : end;
+  else
+    end = arrow ? arrow : end;
+  return memmem(from, (size_t)(end - from), "audio", 5) ? -1 : 0;
+}
+
+/* Each token is paid once, at the most particular price there is for it. */
+typedef struct {
+  int64_t fresh, cached, write, hour, audio, audio_cached; /* of the prompt */
+  int64_t text, reasoning, speech;                         /* of the answer */
+} shares;
+
+static int split_tokens(const oisp_model *model, const double *usd, const oisp_tokens_used *used, shares *s) {
+  s->cached = isnan(usd[OISP_PRICE_CACHED]) ? 0 : or_zero(used->cached);
+  s->hour = isnan(usd[OISP_PRICE_WRITE_1H]) ? 0 : or_zero(used->cache_write_1h);
+  s->write = isnan(usd[OISP_PRICE_WRITE]) ? 0 : or_zero(used->cache_write) - s->hour;
+  s->audio = own_price(model, usd[OISP_PRICE_AUDIO_IN], used->audio_in, 0);
+  s->audio_cached = s->cached && s->audio > 0 ? or_zero(used->audio_cached) : 0;
+  s->reasoning = isnan(usd[OISP_PRICE_REASONING]) ? 0 : or_zero(used->reasoning);
+  s->speech = own_price(model, usd[OISP_PRICE_AUDIO_OUT], used->audio_out, 1);
+  if (s->audio < 0 || s->speech < 0 || (s->audio_cached && isnan(usd[OISP_PRICE_AUDIO_CACHED])))
+    return 0;
+  s->cached -= s->audio_cached;
+  s->audio -= s->audio_cached;
+  s->fresh = used->prompt - s->cached - s->write - s->hour - s->audio - s->audio_cached;
+  s->text = or_zero(used->completion) - s->reasoning - s->speech;
+  return s->fresh >= 0 && s->write >= 0 && s->cached >= 0 && s->audio >= 0 && s->text >= 0;
+}
+
+/* Tokens that are none cost nothing, whatever their price. */
+static double paid(int64_t tokens, double usd) { return tokens ? (double)tokens * usd : 0; }
+
 int oisp_model_cost(const oisp_models *m, const oisp_model *model, int service, const oisp_tokens_used *used,
                     oisp_cost *cost) {
   double usd[OISP_PRICE_COMPONENTS];
+  shares s;
   if (used->prompt < 0 || service >= OISP_SERVICE_UNKNOWN || !effective(m, model, service, used->prompt, usd) ||
-      isnan(usd[OISP_PRICE_IN]))
+      isnan(usd[OISP_PRICE_IN]) || !split_tokens(model, usd, used, &s) || (s.text && isnan(usd[OISP_PRICE_OUT])))
     return 0;
-  int64_t cached = isnan(usd[OISP_PRICE_CACHED]) ? 0 : or_zero(used->cached);
-  int64_t hour = isnan(usd[OISP_PRICE_WRITE_1H]) ? 0 : or_zero(used->cache_write_1h);
-  int64_t write = isnan(usd[OISP_PRICE_WRITE]) ? 0 : or_zero(used->cache_write) - hour;
-  int64_t reasoning = isnan(usd[OISP_PRICE_REASONING]) ? 0 : or_zero(used->reasoning);
-  int64_t completion = or_zero(used->completion), fresh = used->prompt - cached - write - hour;
-  if (fresh < 0 || write < 0 || completion < reasoning || (completion && isnan(usd[OISP_PRICE_OUT])))
-    return 0;
-  double input = (double)fresh * usd[OISP_PRICE_IN];
-  if (cached)
-    input += (double)cached * usd[OISP_PRICE_CACHED];
-  if (write)
-    input += (double)write * usd[OISP_PRICE_WRITE];
-  if (hour)
-    input += (double)hour * usd[OISP_PRICE_WRITE_1H];
-  double output = completion - reasoning ? (double)(completion - reasoning) * usd[OISP_PRICE_OUT] : 0;
-  if (reasoning)
-    output += (double)reasoning * usd[OISP_PRICE_REASONING];
+  double input = paid(s.fresh, usd[OISP_PRICE_IN]) + paid(s.cached, usd[OISP_PRICE_CACHED]) +
+                 paid(s.write, usd[OISP_PRICE_WRITE]) + paid(s.hour, usd[OISP_PRICE_WRITE_1H]) +
+                 paid(s.audio, usd[OISP_PRICE_AUDIO_IN]) + paid(s.audio_cached, usd[OISP_PRICE_AUDIO_CACHED]);
+  double output = paid(s.text, usd[OISP_PRICE_OUT]) + paid(s.reasoning, usd[OISP_PRICE_REASONING]) +
+                  paid(s.speech, usd[OISP_PRICE_AUDIO_OUT]);
   cost->input = input / 1e6;
   cost->output = output / 1e6;
   cost->request = isnan(usd[OISP_PRICE_REQUEST]) ? 0 : usd[OISP_PRICE_REQUEST] / 1e3;
@@ -556,15 +585,104 @@ int64_t oisp_usage_write_1h(const uint8_t *json, size_t size) {
   return tokens;
 }
 
-int oisp_usage_has_audio(const uint8_t *json, size_t size) {
-  const uint8_t *at = json, *end = json + size;
-  if (find_word(json, end, "\"AUDIO\"") != NULL) /* Gemini lists a modality only where it has tokens */
-    return 1;
-  while ((at = find_word(at, end, "audio_tokens\"")) != NULL) {
-    while (at < end && (*at == ' ' || *at == ':'))
-      at++;
-    if (at < end && *at >= '1' && *at <= '9')
-      return 1;
+/* --- audio in a usage object --- */
+
+enum { IN = 1, OUT = 2, CACHE = 3, USAGE_DEPTH = 8 };
+
+typedef struct {
+  const uint8_t *at, *end;
+  int side[USAGE_DEPTH]; /* what the object or list at this depth tells of */
+  int audio;             /* the object in hand is of modality AUDIO */
+  int64_t count;         /* and counts so many tokens, -1: does not say */
+} usage_pass;
+
+static int key_is(const uint8_t *key, size_t size, const char *word) {
+  return size == strlen(word) && memcmp(key, word, size) == 0;
+}
+
+static int key_begins(const uint8_t *key, size_t size, const char *word) {
+  return size >= strlen(word) && memcmp(key, word, strlen(word)) == 0;
+}
+
+static int side_of(const uint8_t *key, size_t size, int outer) {
+  if (key_begins(key, size, "cache"))
+    return CACHE;
+  if (key_begins(key, size, "prompt") || key_begins(key, size, "input"))
+    return IN;
+  if (key_begins(key, size, "completion") || key_begins(key, size, "output") || key_begins(key, size, "candidates") ||
+      key_begins(key, size, "response"))
+    return OUT;
+  return outer;
+}
+
+static const uint8_t *string_end(const uint8_t *at, const uint8_t *end) {
+  for (; at < end && *at != '"'; at++)
+    at += *at == '\\';
+  return at < end ? at : end;
+}
+
+static int64_t digits_at(const uint8_t *at, const uint8_t *end) {
+  int64_t n = 0;
+  if (at == end || *at < '0' || *at > '9')
+    return -1;
+  for (int i = 0; i < 15 && at < end && *at >= '0' && *at <= '9'; i++, at++)
+    n = n * 10 + (*at - '0');
+  return n;
+}
+
+static void add_audio(oisp_tokens_used *used, int side, int64_t count) {
+  int64_t *to = side == IN      ? &used->audio_in
+                : side == OUT   ? &used->audio_out
+                : side == CACHE ? &used->audio_cached
+                                : NULL;
+  if (to != NULL && count > 0)
+    *to += count;
+}
+
+/* A key, whose value begins at p->at. */
+static void usage_member(usage_pass *p, const uint8_t *key, size_t size, int depth, oisp_tokens_used *used) {
+  if (key_is(key, size, "audio_tokens") || key_is(key, size, "audioTokens"))
+    add_audio(used, p->side[depth], digits_at(p->at, p->end));
+  else if (key_is(key, size, "modality"))
+    p->audio =
+        (size_t)(p->end - p->at) >= 7 && (memcmp(p->at, "\"AUDIO\"", 7) == 0 || memcmp(p->at, "\"audio\"", 7) == 0);
+  else if (key_is(key, size, "tokenCount") || key_is(key, size, "token_count") || key_is(key, size, "tokens"))
+    p->count = digits_at(p->at, p->end);
+  if (depth + 1 < USAGE_DEPTH)
+    p->side[depth + 1] = side_of(key, size, p->side[depth]);
+}
+
+void oisp_usage_audio(const uint8_t *json, size_t size, oisp_tokens_used *used) {
+  usage_pass p = {.at = json, .end = json + size, .count = -1};
+  int depth = 0;
+  used->audio_in = used->audio_out = used->audio_cached = 0;
+  while (p.at < p.end) {
+    uint8_t c = *p.at++;
+    if (c == '{' || c == '[') {
+      if (++depth >= USAGE_DEPTH)
+        return;
+      if (c == '{') {
+        p.audio = 0;
+        p.count = -1;
+      } else if (depth + 1 < USAGE_DEPTH) {
+        p.side[depth + 1] = p.side[depth]; /* its elements tell of the same */
+      }
+    } else if (c == '}' || c == ']') {
+      if (c == '}' && p.audio && depth > 0)
+        add_audio(used, p.side[depth], p.count);
+      p.audio = 0;
+      if (--depth < 0)
+        return;
+    } else if (c == '"') {
+      const uint8_t *key = p.at, *stop = string_end(p.at, p.end);
+      p.at = stop < p.end ? stop + 1 : p.end;
+      while (p.at < p.end && *p.at <= ' ')
+        p.at++;
+      if (p.at == p.end || *p.at != ':')
+        continue;
+      for (p.at++; p.at < p.end && *p.at <= ' ';)
+        p.at++;
+      usage_member(&p, key, (size_t)(stop - key), depth, used);
+    }
   }
-  return 0;
 }

@@ -27,11 +27,19 @@ class Models:
         cache_write: int | None = None,
         cache_write_1h: int | None = None,
         reasoning: int | None = None,
+        audio_in: int | None = None,
+        audio_out: int | None = None,
+        audio_cached: int | None = None,
         service: str = "",
     ) -> tuple[float, float, float] | None:
         """(input, output, request) in US dollars, or None where no price is known for this or the numbers contradict
         each other; most models have no price of a request itself, which is 0 then. Tokens are those of an event: prompt
-        includes cached and cache writes, completion includes reasoning."""
+        includes cached and cache writes, completion includes reasoning, and both their audio; `audio_cached` is that
+        part of `audio_in` which was read from a cache."""
+
+    @staticmethod
+    def audio_of(usage: bytes) -> tuple[int, int, int]:
+        """Tokens of audio that a provider's usage object (JSON) counts: of the prompt, of the answer, of the cache."""
 
     def time_find(self, provider: str, name: str, rounds: int) -> bool:
         """Looks it up `rounds` times. For benchmarks."""

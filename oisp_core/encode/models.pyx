@@ -9,14 +9,15 @@ from libc.math cimport isnan
 from libc.stdint cimport uint32_t
 from oisp_core.types cimport (
     oisp_cell, oisp_cost, oisp_model, oisp_model_cost, oisp_model_match, oisp_models_find, oisp_models_free,
-    oisp_models_read, oisp_service_of, oisp_tokens_used)
+    oisp_models_read, oisp_service_of, oisp_tokens_used, oisp_usage_audio)
 
 from oisp_core.errors import ConfigError
 
 
 CAPABILITIES = ("vision", "function_calling", "streaming", "json_mode", "system_messages", "reasoning", "web_search",
                 "code_execution")
-COMPONENTS = ("in", "out", "cached", "write", "write_1h", "reasoning", "audio_in", "audio_out", "request")
+COMPONENTS = ("in", "out", "cached", "write", "write_1h", "reasoning", "audio_in", "audio_out", "audio_cached",
+              "request")
 SERVICES = ("standard", "batch", "flex", "priority")
 
 
@@ -80,10 +81,11 @@ cdef class Models:
         return None if match.model == NULL else (describe(self, match.model), bool(match.priced))
 
     def cost(self, str provider, str name, *, prompt, completion=None, cached=None, cache_write=None,
-             cache_write_1h=None, reasoning=None, str service=""):
+             cache_write_1h=None, reasoning=None, audio_in=None, audio_out=None, audio_cached=None, str service=""):
         """(input, output, request) in US dollars, or None where no price is known for this or the numbers contradict
         each other; most models have no price of a request itself, which is 0 then. Tokens are those of an event: prompt
-        includes cached and cache writes, completion includes reasoning."""
+        includes cached and cache writes, completion includes reasoning, and both their audio; `audio_cached` is that part
+        of `audio_in` which was read from a cache."""
         cdef bytes p = provider.encode(), n = name.encode(), s = service.encode()
         cdef oisp_model_match match = find_model(self, p, n)
         cdef oisp_tokens_used used
@@ -94,12 +96,22 @@ cdef class Models:
         used.cache_write = -1 if cache_write is None else cache_write
         used.cache_write_1h = -1 if cache_write_1h is None else cache_write_1h
         used.reasoning = -1 if reasoning is None else reasoning
+        used.audio_in = -1 if audio_in is None else audio_in
+        used.audio_out = -1 if audio_out is None else audio_out
+        used.audio_cached = -1 if audio_cached is None else audio_cached
         if match.model == NULL or not match.priced:
             return None
         cdef int tier = oisp_service_of(<const unsigned char*> <const char*> s, len(s))
         if not oisp_model_cost(self.table, match.model, tier, &used, &cost):
             return None
         return cost.input, cost.output, cost.request
+
+    @staticmethod
+    def audio_of(bytes usage not None):
+        """Tokens of audio that a provider's usage object (JSON) counts: of the prompt, of the answer, of the cache."""
+        cdef oisp_tokens_used used
+        oisp_usage_audio(<const unsigned char*> <const char*> usage, len(usage), &used)
+        return used.audio_in, used.audio_out, used.audio_cached
 
     def time_find(self, str provider, str name, unsigned rounds):
         """Looks it up `rounds` times. For benchmarks."""

@@ -20,7 +20,7 @@ from oisp_core.types cimport (
     OISP_X_STREAM_NOT_ASKED, OISP_X_SYSTEM, oisp_buffer, oisp_buffer_free, oisp_buffer_wipe, oisp_call, oisp_choice,
     oisp_client, oisp_confidence, oisp_cost, oisp_exchange, oisp_facts, oisp_hit, oisp_message_part, oisp_model,
     oisp_model_cost, oisp_model_match, oisp_models_find, oisp_service_of, oisp_slice, oisp_status, oisp_text,
-    oisp_text_data, oisp_tokens_used, oisp_tool_answer, oisp_tool_def, oisp_ulid, oisp_usage, oisp_usage_has_audio, oisp_usage_write_1h,
+    oisp_text_data, oisp_tokens_used, oisp_tool_answer, oisp_tool_def, oisp_ulid, oisp_usage, oisp_usage_audio, oisp_usage_write_1h,
     oisp_verdict, oisp_wipe, oisp_writer)
 
 
@@ -1413,15 +1413,14 @@ cdef bint cost_of(oisp_line* to, oisp_cost* cost) noexcept nogil:
     cdef uint32_t size = x.service_tier.size if present(to, &x.service_tier) else 0
     if match.model == NULL or not match.priced:
         return False
-    if present(to, &x.usage.raw) and oisp_usage_has_audio(text_data(to, &x.usage.raw), x.usage.raw.size):
-        return False
     is_json_string(&tier, &size, x.service_tier.form)
     used.prompt = x.usage.prompt
     used.completion = x.usage.completion
     used.cached = x.usage.cached
     used.cache_write = x.usage.cache_write
-    used.cache_write_1h = ABSENT
+    used.cache_write_1h = used.audio_in = used.audio_out = used.audio_cached = ABSENT
     if present(to, &x.usage.raw):
+        oisp_usage_audio(text_data(to, &x.usage.raw), x.usage.raw.size, &used)
         used.cache_write_1h = oisp_usage_write_1h(text_data(to, &x.usage.raw), x.usage.raw.size)
     used.reasoning = x.usage.reasoning
     return oisp_model_cost(to.w.models, match.model, oisp_service_of(tier, size), &used, cost) != 0

@@ -61,10 +61,15 @@ def _run(words: list[str]) -> int:
     if args.command_name is None:
         parser.print_help()
         return 2
-    args.rest = rest
     from oisp_core.errors import OispError  # not for --help: it brings the engine with it
 
     try:
+        if hasattr(args, "config"):
+            from oisp_sensor import settings
+
+            verb.set_defaults(**settings.read(args.config, vars(args)))
+            args = parser.parse_args(words)
+        args.rest = rest
         return commands[args.command_name].run(args)
     except OispError as error:
         from oisp_sensor.cli.command import error_line

@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import Protocol
 
 from oisp_core.errors import ConfigError
+from oisp_sensor.settings import CONTENT, add_config_option
 
 __all__ = ["Verb", "add_engine_options", "error_line", "read_hash_key", "size", "usage_error"]
 
-CONTENT = ("metadata", "redacted", "full")
 _SIZE = re.compile(r"(\d+)\s*([kmg]?)(?:i?b)?\Z", re.IGNORECASE)
 _UNITS = {"": 1, "k": 1 << 10, "m": 1 << 20, "g": 1 << 30}
 HASH_KEY_BYTES = (16, 4096)
@@ -57,6 +57,7 @@ def add_engine_options(parser: argparse.ArgumentParser) -> None:
     engine.add_argument("--hash-key", metavar="FILE", help="make hashes HMAC-SHA-256 with this file's bytes as key")
     engine.add_argument("--no-cmdline", action="store_true", help="leave out the arguments of command lines")
     engine.add_argument("--providers", metavar="DIR", help="provider files of your own, over those that ship")
+    add_config_option(parser)
     engine.add_argument("--id-seed", metavar="N", type=int, help="reproducible event ids (for tests and comparisons)")
 
 

@@ -15,6 +15,7 @@ from oisp_core.match.verdict import Verdict
 from oisp_core.match.words import METHODS
 from oisp_sensor.cli import _registry
 from oisp_sensor.cli.command import usage_error
+from oisp_sensor.settings import add_config_option
 
 __all__ = ["command"]
 
@@ -36,6 +37,7 @@ class Explain:
             "--response-header", metavar="'NAME: VALUE'", action="append", default=[], help="of the response"
         )
         parser.add_argument("--providers", metavar="DIR", help="provider files of your own, over those that ship")
+        add_config_option(parser)
 
     def run(self, args: argparse.Namespace) -> int:
         case = _case(args)

@@ -16,6 +16,7 @@ from oisp_core.match.fingerprints import Endpoint, Provider
 from oisp_core.match.rules import Registry
 from oisp_core.match.words import ACCOUNT_TYPES, AUTH_TYPES, KINDS, METHODS, PROVIDER_NAMES
 from oisp_sensor.cli import _registry
+from oisp_sensor.settings import add_config_option
 
 __all__ = ["command"]
 
@@ -31,6 +32,7 @@ class Providers:
             "Without a word: list. Files are checked against the format, each other and their own tests."
         )
         parser.add_argument("--providers", metavar="DIR", help="provider files of your own, over those that ship")
+        add_config_option(parser)
         verbs = parser.add_subparsers(dest="what", metavar="list|show|check")
         verbs.add_parser("list", help="one line per provider (default)")
         show = verbs.add_parser("show", help="all that is known of one provider")

@@ -19,6 +19,7 @@ enum oisp_price_component {
   OISP_PRICE_REASONING,
   OISP_PRICE_AUDIO_IN,
   OISP_PRICE_AUDIO_OUT,
+  OISP_PRICE_AUDIO_CACHED, /* audio read from a cache */
   OISP_PRICE_REQUEST, /* of the request itself, whatever it holds: dollars for a thousand */
   OISP_PRICE_COMPONENTS
 };
@@ -86,20 +87,24 @@ typedef struct oisp_model_match {
 oisp_model_match oisp_models_find(const oisp_models *m, const char *provider, size_t provider_size, const uint8_t *name,
                                   size_t name_size);
 
-/* Tokens as events have them: prompt with cached and cache writes, completion with reasoning; negative: not known. */
+/* Tokens as events have them: prompt with cached and cache writes, completion with reasoning; of these audio; negative: not
+ * known. */
 typedef struct oisp_tokens_used {
   int64_t prompt, completion, cached, cache_write, cache_write_1h, reasoning;
+  int64_t audio_in, audio_out, audio_cached; /* audio_cached is in audio_in too */
 } oisp_tokens_used;
 
 typedef struct oisp_cost {
   double input, output, request; /* US dollars; the total is their sum */
 } oisp_cost;
 
-/* 0: no price for this, or numbers that contradict each other. */
+/* Audio of a model that has no price of its own for it is paid like text, unless the model is known to take or give audio:
+ * then a price is missing. 0: no price for this, or numbers that contradict each other. */
 int oisp_model_cost(const oisp_models *m, const oisp_model *model, int service, const oisp_tokens_used *used,
                     oisp_cost *cost);
-/* Whether a provider's usage object (JSON) counts audio: that is paid at prices of its own, so that text prices do not hold. */
-int oisp_usage_has_audio(const uint8_t *json, size_t size);
+/* Tokens of audio that a provider's usage object (valid JSON) counts: `audio_tokens` in what it says of the prompt, the answer and
+ * the cache, and Gemini's lists of modalities. What it does not say is 0. */
+void oisp_usage_audio(const uint8_t *json, size_t size, oisp_tokens_used *used);
 /* Tokens that a usage object says were written to a cache for an hour (Anthropic's `ephemeral_1h_input_tokens`); -1: it does not
  * say. They are among those that were written to a cache. */
 int64_t oisp_usage_write_1h(const uint8_t *json, size_t size);

@@ -6,6 +6,7 @@ from __future__ import annotations
 import argparse
 import importlib.util
 import json
+import random
 import re
 import sys
 from datetime import UTC, date, datetime
@@ -157,6 +158,10 @@ def cost(prices: str, **tokens: Any) -> tuple[float, float] | None:
         ("in=1 out=2 cached=0.2 flex/in=0.5", {"prompt": MILLION, "cached": MILLION, "service": "flex"}, (0.2, 0)),
         ("in=1 out=2 priority/in=3", {"prompt": MILLION, "service": "default"}, (1, 0)),
         ("in=0.1 out=0", {"prompt": 3}, (3e-7, 0)),
+        ("in=2 out=8 audio_in=20 audio_out=40",
+         {"prompt": MILLION, "completion": MILLION, "audio_in": 500000, "audio_out": 250000}, (11, 16)),
+        ("in=2 out=8 cached=0.5 audio_in=20 audio_cached=5",
+         {"prompt": MILLION, "cached": 500000, "audio_in": 500000, "audio_cached": 250000}, (6.875, 0)),
     ],
 )  # fmt: skip
 def test_cost(prices: str, tokens: dict[str, Any], expected: tuple[float, float]) -> None:
@@ -172,6 +177,8 @@ def test_cost(prices: str, tokens: dict[str, Any], expected: tuple[float, float]
         ("in=1 out=1 cached=1", {"prompt": 1, "cached": 2}),
         ("in=1 out=1 reasoning=1", {"prompt": 1, "completion": 1, "reasoning": 2}),
         ("in=1 out=1", {"prompt": 1, "service": "priority"}),
+        ("in=1 out=1 audio_in=2", {"prompt": 1, "audio_in": 2}),
+        ("in=1 out=1 cached=1 audio_in=2", {"prompt": 9, "cached": 5, "audio_in": 5, "audio_cached": 2}),
         ("in=1 out=1", {"prompt": 1, "service": "scale"}),
         ("in=1 out=1", {"prompt": -1}),
     ],
@@ -261,7 +268,9 @@ SILENT = (2, b'{"completion_tokens_details": {"audio_tokens": 0}}')
         ("in=1 out=1", {"model_answered": "nothing known"}, False),
         ("in=1 out=1", {"service_tier": "default"}, True),
         ("in=1 out=1", {"service_tier": "scale"}, False),
-        ("in=1 out=1", {"usage": {"prompt": 5, "completion": 5, "raw": AUDIO}}, False),
+        ("in=1 out=1", {"usage": {"prompt": 5, "completion": 9, "raw": AUDIO}}, True),
+        ("in=1 out=1 audio_out=3", {"usage": {"prompt": 5, "completion": 9, "raw": AUDIO}}, True),
+        ("in=1 out=1 audio_out=3", {"usage": {"prompt": 5, "completion": 6, "raw": AUDIO}}, False),
         ("in=1 out=1", {"usage": {"prompt": 5, "completion": 5, "raw": SILENT}}, True),
     ],
 )
@@ -269,6 +278,54 @@ def test_a_price_that_is_not_known_is_said(prices: str, changes: dict[str, Any],
     found = response(table(row("m", prices)), **changes)
     assert ("total_cost_usd" in found["data"]["usage"]) is known
     assert ("price" in found["confidence"]["missing"]) is not known
+
+
+@pytest.mark.parametrize(
+    ("usage", "audio"),
+    [
+        ({}, (0, 0, 0)),
+        ({"prompt_tokens_details": {"audio_tokens": 2}, "completion_tokens_details": {"audio_tokens": 4}}, (2, 4, 0)),
+        ({"prompt_tokens_details": {"audio_tokens": None}, "audio_tokens": 9}, (0, 0, 0)),
+        (
+            {"input_token_details": {"cached_tokens_details": {"audio_tokens": 3}, "audio_tokens": 5}},
+            (5, 0, 3),
+        ),
+        (
+            {
+                "promptTokensDetails": [{"modality": "TEXT", "tokenCount": 1}, {"tokenCount": 7, "modality": "AUDIO"}],
+                "candidatesTokensDetails": [{"modality": "AUDIO", "tokenCount": 8}],
+                "cacheTokensDetails": [{"modality": "AUDIO", "tokenCount": 6}, {"modality": "VIDEO", "tokenCount": 9}],
+            },
+            (7, 8, 6),
+        ),
+        ({"responseTokensDetails": [{"modality": "AUDIO", "tokenCount": 57}]}, (0, 57, 0)),
+        ({"input_tokens_by_modality": [{"modality": "audio", "tokens": 4}, {"modality": "text"}]}, (4, 0, 0)),
+        ({"prompt": {"a": {"b": {"c": {"d": {"e": {"f": {"g": {"audio_tokens": 1}}}}}}}}}, (0, 0, 0)),
+    ],
+)
+def test_audio_is_counted(usage: Any, audio: tuple[int, int, int]) -> None:
+    for text in (json.dumps(usage), json.dumps(usage, indent=2), json.dumps(usage, separators=(",", ":"))):
+        assert Models.audio_of(text.encode()) == audio
+
+
+def test_any_usage_is_read() -> None:
+    rng = random.Random(5)
+    seed = b'{"prompt_tokens_details":{"audio_tokens":2},"x":[{"modality":"AUDIO","tokenCount":3}]}'
+    for _ in range(3000):
+        data = bytearray(seed[: rng.randrange(len(seed) + 1)])
+        for _ in range(rng.randrange(4)):
+            data.insert(rng.randrange(len(data) + 1), rng.choice(b'{}[]":,\\a9'))
+        assert all(n >= 0 for n in Models.audio_of(bytes(data)))
+
+
+def test_of_a_model_that_hears_the_price_of_hearing_has_to_be_known() -> None:
+    """A model that only reads is paid by the text, whatever its usage calls its tokens."""
+    cells = row("m", "in=1 out=2").split("\t")
+    cells[9] = "audio,text>text"
+    hears = table("\t".join(cells))
+    assert hears.cost("p", "m", prompt=5, audio_in=5) is None
+    assert hears.cost("p", "m", prompt=5, completion=3, audio_out=3) == pytest.approx((5e-6, 6e-6, 0))
+    assert table(row("m", "in=1 out=2")).cost("p", "m", prompt=5, audio_in=5) == pytest.approx((5e-6, 0, 0))
 
 
 def test_without_a_registry_nothing_is_said_of_prices() -> None:
@@ -317,10 +374,23 @@ def sync(repo_root: Path) -> ModuleType:
     return module
 
 
+AUDIO_UNITS = {
+    "audio_in": "input_audio_tokens", "audio_out": "output_audio_tokens", "audio_cached": "cache_audio_read_tokens",
+}  # fmt: skip
+
+
 def used(truth: dict[str, Any]) -> dict[str, int]:
     usage = truth.get("usage") or {}
     names = {"prompt": "prompt_all", "completion": "completion_all", "cached": "cached", "cache_write": "cache_write"}
     return {to: usage.get(name) or 0 for to, name in names.items()} if usage.get("prompt_all") is not None else {}
+
+
+def audio(truth: dict[str, Any]) -> dict[str, int]:
+    """Of one answer: a session has a list of them."""
+    raw = truth.get("usage_raw")
+    if not isinstance(raw, dict):
+        return {}
+    return dict(zip(("audio_in", "audio_out", "audio_cached"), Models.audio_of(json.dumps(raw).encode()), strict=True))
 
 
 def their_price(provider: str, name: str, tokens: dict[str, int]) -> Any:
@@ -333,6 +403,7 @@ def their_price(provider: str, name: str, tokens: dict[str, int]) -> Any:
         output_tokens=tokens["completion"],
         cache_read_tokens=tokens["cached"],
         cache_write_tokens=tokens["cache_write"],
+        **{theirs: tokens[ours] for ours, theirs in AUDIO_UNITS.items() if tokens.get(ours)},
     )
     day = datetime(2026, 11, 12, 12, tzinfo=UTC)
     for at in (ids.get(provider, provider), None):  # None: whoever has a model of this name
@@ -350,13 +421,14 @@ def priced_rows(corpus: Any) -> list[tuple[tuple[str, str], dict[str, int]]]:
         name = truth.get("model_answered") or truth.get("model_requested")
         if truth["kind"] != "none" and name:
             provider = truth["provider_fine"]
-            found.append(((PROVIDERS.get(provider, provider), name), used(truth)))
+            tokens = used(truth)
+            found.append(((PROVIDERS.get(provider, provider), name), tokens | audio(truth) if tokens else tokens))
     return found
 
 
 def test_the_arithmetic_equals_genai_prices_on_recorded_traffic(corpus: Any, sync: ModuleType) -> None:
     """Its own prices, put into our table under the answered model."""
-    compared = 0
+    compared = heard = 0
     rows = priced_rows(corpus)
     for (provider, name), tokens in rows:
         theirs = their_price(provider, name, tokens) if tokens else None
@@ -369,8 +441,10 @@ def test_the_arithmetic_equals_genai_prices_on_recorded_traffic(corpus: Any, syn
         assert ours[:2] == pytest.approx((float(theirs.input_price), float(theirs.output_price)), abs=1e-9)
         assert sum(ours) == pytest.approx(float(theirs.total_price), abs=1e-9)
         compared += 1
-    print(f"{compared} of {len(rows)} exchanges compared")
+        heard += any(tokens.get(name) for name in AUDIO_UNITS)
+    print(f"{compared} of {len(rows)} exchanges compared, {heard} with audio")
     assert compared > 480
+    assert heard >= 4
 
 
 LITELLM = {
