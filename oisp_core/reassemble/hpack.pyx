@@ -38,7 +38,8 @@ cdef extern from "oisp/hpack_tables.h" nogil:
 cdef enum:
     OVERHEAD = 32         # of an entry: RFC 7541 section 4.1
     FIRST_MAX = 4096      # of a table before anybody said otherwise: RFC 9113 section 6.5.2
-    FIRST_ARENA = 512
+    FIRST_ARENA = 512     # and what larger ones are a multiple of
+    SPARE = 512
     FIRST_RING = 16
     LINK = 16             # before an arena: where the one before it lies, and its own size
     NUMBER_MAX = 1 << 28  # of any integer in a block
@@ -125,16 +126,24 @@ cdef bint grow_ring(oisp_hpack* h) noexcept nogil:
     return True
 
 
+cdef inline uint32_t spare(uint32_t need) noexcept nogil:
+    """An eighth; more of a small table."""
+    cdef uint32_t small = need // 2 if need < 2 * SPARE else SPARE
+    return small if small > need // 8 else need // 8
+
+
 cdef bint make_room(oisp_hpack* h, uint32_t extra) noexcept nogil:
-    """For the bytes of a new entry after `end`. Bytes that tokens of this call point to stay where they are."""
+    """For the bytes of a new entry after `end`. Bytes that tokens of this call point to stay where they are. Some room is left
+    after it, so that a full table is not moved for each entry."""
     cdef uint32_t begin = entry_at(h, h.count - 1).offset if h.count else h.end
     cdef uint32_t live = h.end - begin
-    cdef uint32_t capacity = h.arena_capacity if h.arena_capacity else FIRST_ARENA
+    cdef uint32_t need = live + extra
+    cdef uint32_t capacity = h.arena_capacity
     cdef uint32_t age
     cdef uint8_t* arena = h.arena
-    if live + extra > h.arena_capacity or h.referenced:
-        while capacity < live + extra:
-            capacity *= 2
+    if need + spare(need) // 2 > h.arena_capacity or h.referenced:
+        if capacity < need + spare(need):
+            capacity = (need + spare(need) + FIRST_ARENA - 1) & ~<uint32_t> (FIRST_ARENA - 1)
         arena = <uint8_t*> malloc(capacity + LINK)
         if arena == NULL:
             return False

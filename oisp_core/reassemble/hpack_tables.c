@@ -3,6 +3,9 @@
  * The static table and the Huffman decoder. The code is canonical (codes of one length are consecutive, in order of their
  * symbols), so that the lengths of RFC 7541 appendix B are all of it. Twelve bits are looked up at a time and give one or two
  * symbols; longer codes, which header text hardly has, are found by comparing with the last code of each length.
+ *
+ * Bits are held inverted: the zeros that a shift brings in are then the ones that pad a string (section 5.2), and what would
+ * reach beyond its end is seen once, there, instead of at every symbol.
  */
 #include "oisp/hpack_tables.h"
 #include <string.h>
@@ -95,7 +98,7 @@ typedef struct look {
 
 static inline int look_count(const look *l) { return l->first >> 4; }
 
-static look looks[1 << LOOK];
+static look looks[1 << LOOK]; /* by inverted bits */
 static uint16_t by_code[SYMBOLS]; /* symbols in the order of their codes */
 static uint32_t first[LONGEST + 1]; /* code of each length */
 static uint32_t index_of[LONGEST + 1]; /* in by_code, of that code */
@@ -130,7 +133,7 @@ void oisp_huffman_build(void) {
   order_symbols();
   for (uint32_t i = 0; i < 1 << LOOK; i++) {
     uint64_t bits = (uint64_t)i << (64 - LOOK);
-    look *l = &looks[i];
+    look *l = &looks[(1 << LOOK) - 1 - i];
     int count = 0, first = 0;
     memset(l, 0, sizeof *l);
     while (count < 2) {
@@ -155,65 +158,63 @@ static inline uint64_t load(const uint8_t *from) {
   return word;
 }
 
-/* The last bytes: no code may reach into what is not there. `n` bits of `bits` are. */
-static size_t decode_rest(uint64_t bits, int n, const uint8_t *p, const uint8_t *end, uint8_t *to) {
+/* The last bytes from `at` on, eight at most, as the top of a word: inverted, and zeros behind them. */
+static inline uint64_t load_last(const uint8_t *data, size_t size, size_t at) {
+  uint64_t word = 0;
+  if (size >= 8)
+    return ~load(data + size - 8) << (8 * (at - (size - 8)));
+  for (size_t i = at; i < size; i++)
+    word |= (uint64_t)(uint8_t)~data[i] << (56 - 8 * (i - at));
+  return word;
+}
+
+/* The end of a string: all of its bits from `pos` on, fewer than 64. */
+static size_t decode_last(const uint8_t *data, size_t size, size_t pos, uint8_t *to) {
   uint8_t *out = to;
-  int length, symbol;
+  int left = (int)(8 * size - pos), length;
+  uint64_t bits = left ? load_last(data, size, pos >> 3) << (pos & 7) : 0;
   for (;;) {
-    while (n <= 56 && p < end) {
-      bits |= (uint64_t)*p++ << (56 - n);
-      n += 8;
-    }
     const look *l = &looks[bits >> (64 - LOOK)];
-    if (look_count(l) && l->bits <= n) {
+    if (look_count(l)) {
       memcpy(out, l->symbols, 2);
       out += look_count(l);
       bits <<= l->bits;
-      n -= l->bits;
+      left -= l->bits;
       continue;
     }
-    symbol = look_count(l) ? l->symbols[0] : symbol_at(bits, LOOK + 1, &length);
-    length = look_count(l) ? l->first & 15 : length;
-    if (length > n) /* padding: fewer than 8 bits, all of them 1 */
-      break;
-    if (symbol == EOS)
+    if (left < 8) /* padding, all of it ones; below 0 where a symbol reached into it */
+      return left < 0 || bits ? SIZE_MAX : (size_t)(out - to);
+    int symbol = symbol_at(~bits, LOOK + 1, &length);
+    if (symbol == EOS || length > left)
       return SIZE_MAX;
     *out++ = (uint8_t)symbol;
     bits <<= length;
-    n -= length;
+    left -= length;
   }
-  if (n >= 8 || (n && bits >> (64 - n) != (1U << n) - 1))
-    return SIZE_MAX;
-  return (size_t)(out - to);
 }
 
 size_t oisp_huffman_decode(const uint8_t *data, size_t size, uint8_t *to) {
-  const uint8_t *p = data, *end = data + size;
   uint8_t *out = to;
-  uint64_t bits = 0;
-  int n = 0;
-  while (end - p >= 8) {
-    bits |= load(p) >> n;
-    p += (63 - n) >> 3;
-    n |= 56; /* at least so many are there now */
+  size_t pos = 0; /* in bits */
+  while (8 * size - pos >= 64) {
+    uint64_t bits = ~load(data + (pos >> 3)) << (pos & 7); /* 57 of them at least */
     const look *l = &looks[bits >> (64 - LOOK)];
+    if (!look_count(l)) {
+      int length, symbol = symbol_at(~bits, LOOK + 1, &length);
+      if (symbol == EOS)
+        return SIZE_MAX;
+      *out++ = (uint8_t)symbol;
+      pos += (size_t)length;
+      continue;
+    }
     for (int i = 0; i < 4 && look_count(l); i++) {
       memcpy(out, l->symbols, 2);
       out += look_count(l);
       bits <<= l->bits;
-      n -= l->bits;
+      pos += l->bits;
       l = &looks[bits >> (64 - LOOK)];
     }
-    if (look_count(l) || n < LONGEST) /* the rest of a long code may not be here yet */
-      continue;
-    int length;
-    int symbol = symbol_at(bits, LOOK + 1, &length);
-    if (symbol == EOS)
-      return SIZE_MAX;
-    *out++ = (uint8_t)symbol;
-    bits <<= length;
-    n -= length;
   }
-  size_t rest = decode_rest(bits, n, p, end, out);
+  size_t rest = decode_last(data, size, pos, out);
   return rest == SIZE_MAX ? SIZE_MAX : (size_t)(out - to) + rest;
 }

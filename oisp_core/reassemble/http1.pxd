@@ -33,6 +33,7 @@ cdef extern from "oisp/http1.h" nogil:
     enum:
         OISP_HTTP1_CHUNK_SIZE
         OISP_HTTP1_CHUNK_DATA
+    size_t oisp_http1_whole_chunk(const uint8_t* data, size_t size, size_t* length)
     size_t oisp_http1_chunk(oisp_http1* p, const uint8_t* data, size_t size, size_t* start, size_t* length)
     size_t oisp_http1_chunk_rest(const oisp_http1* p, size_t size)
 

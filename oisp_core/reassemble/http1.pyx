@@ -738,29 +738,21 @@ cdef inline int body_data(oisp_http1* p, const uint8_t* data, size_t size, size_
 # The usual case, in one loop: chunks that lie whole in the input, without extension. Stops, with nothing changed, before
 # anything else.
 cdef inline void whole_chunks(oisp_http1* p, const uint8_t* data, size_t size, size_t* pos, oisp_tokens* out) noexcept nogil:
-    cdef size_t i = pos[0]
-    cdef size_t k
-    cdef size_t value
-    cdef int digit
-    while size - i >= 8 and out.capacity - out.count >= ROOM:
-        value = 0
-        k = i
-        digit = oisp_hex(data[k])
-        while digit >= 0 and k < i + 6:
-            value = value << 4 | <size_t>digit
-            k += 1
-            digit = oisp_hex(data[k])
-        if k == i or value == 0 or data[k] != c'\r' or data[k + 1] != c'\n':
+    cdef const uint8_t* at = data + pos[0]
+    cdef const uint8_t* end = data + size
+    cdef size_t length = 0
+    cdef size_t start
+    while out.capacity - out.count >= ROOM:
+        start = oisp_http1_whole_chunk(at, end - at, &length)
+        if start == 0:
             break
-        k += 2
-        if size - k < value + 2 or data[k + value] != c'\r' or data[k + value + 1] != c'\n':
-            break
+        at += start
         # Where the next chunk begins is known, where the one after it begins is guessed: about as far again.
-        oisp_prefetch(data + k + 2 * value)
-        oisp_prefetch(data + k + 2 * value + 64)
-        oisp_tokens_add(out, OISP_TOKEN_DATA, p.offset + k, NULL, 0, data + k, <uint32_t>value)
-        i = k + value + 2
-    pos[0] = i
+        oisp_prefetch(at + 2 * length)
+        oisp_prefetch(at + 2 * length + 64)
+        oisp_tokens_add(out, OISP_TOKEN_DATA, p.offset + <size_t>(at - data), NULL, 0, at, <uint32_t>length)
+        at += length + 2
+    pos[0] = at - data
 
 
 # Digits, and in the usual case the line end with them (RFC 9112 section 7.1).

@@ -40,6 +40,7 @@ from oisp_core.types cimport (
 
 cdef extern from "oisp/bytes.h" nogil:
     size_t oisp_line_run(const uint8_t* data, size_t size)
+    int oisp_equal(const uint8_t* a, const uint8_t* b, size_t size)
 
 
 cdef const oisp_scan* scan = scan_best()
@@ -306,39 +307,53 @@ cdef bint skip_line(oisp_sse* p, const uint8_t* data, size_t size, size_t* pos) 
     return p.skipping == 0
 
 
-# The usual event in one step: `event: ` or not, one `data: `, a blank line, all with LF and all in the input. Gives the index
-# after it, or `at` where it is anything else.
-cdef inline size_t plain_event(oisp_sse* p, const uint8_t* d, size_t size, size_t at, oisp_tokens* out) noexcept nogil:
-    cdef size_t i = at
+# The line `event: type` at the start of `d`, which has more bytes than eight; `last` is the line of the event before. Gives its
+# size with the LF, or 0 where it is anything else (or not whole). That a stream repeats its type is tried first: where the next
+# line begins is then known without looking for it.
+cdef inline size_t type_line(const uint8_t* d, size_t size, const uint8_t* last, size_t last_size) noexcept nogil:
     cdef size_t n
+    if last_size and last_size <= size and oisp_equal(d, last, last_size):
+        return last_size
+    if memcmp(d, b"event: ", 7) != 0:
+        return 0
+    n = 7 + oisp_line_run(d + 7, size - 7)
+    return n + 1 if n < size and d[n] == c'\n' else 0
+
+
+# The usual events, in one loop: `event: ` or not, one `data: `, a blank line, all with LF and all in the input. Gives the index
+# after them; there is something else, or no room.
+cdef inline size_t plain_events(oisp_sse* p, const uint8_t* d, size_t size, size_t at, oisp_tokens* out) noexcept nogil:
+    cdef size_t i, n
+    cdef size_t kind_size = 0  # with `event: ` and LF
     cdef const uint8_t* kind = NULL
-    cdef size_t kind_size = 0
-    if size - i > 8 and memcmp(d + i, b"event: ", 7) == 0:
-        kind = d + i + 7
-        kind_size = oisp_line_run(kind, size - i - 7)
-        i += 7 + kind_size + 1
-        if i > size or d[i - 1] != c'\n':
-            return at
-    if size - i < 8 or memcmp(d + i, b"data: ", 6) != 0:
-        return at
-    i += 6
-    n = scan.find_eol(d + i, size - i)
-    if size - i < n + 2 or d[i + n] != c'\n' or d[i + n + 1] != c'\n' or i + n + 2 - at > p.event_max:
-        return at
-    oisp_tokens_add(out, OISP_TOKEN_EVENT, p.offset + i, kind, <uint32_t>kind_size, d + i, <uint32_t>n)
-    return i + n + 2
+    while size - at > 8 and out.count < out.capacity:
+        i = at
+        if d[i] == c'e':
+            kind_size = type_line(d + i, size - i, kind, kind_size)
+            if kind_size == 0:
+                break
+            kind = d + i
+            i += kind_size
+        if size - i < 8 or memcmp(d + i, b"data: ", 6) != 0:
+            break
+        i += 6
+        n = scan.find_eol(d + i, size - i)
+        if size - i < n + 2 or d[i + n] != c'\n' or d[i + n + 1] != c'\n' or i + n + 2 - at > p.event_max:
+            break
+        if d[at] == c'e':
+            oisp_tokens_add(out, OISP_TOKEN_EVENT, p.offset + i, kind + 7, <uint32_t>kind_size - 8, d + i, <uint32_t>n)
+        else:
+            oisp_tokens_add(out, OISP_TOKEN_EVENT, p.offset + i, NULL, 0, d + i, <uint32_t>n)
+        at = i + n + 2
+    return at
 
 
 # Events that lie whole in the input; what remains of it is held.
 cdef oisp_status read_events(oisp_sse* p, const uint8_t* data, size_t size, size_t* pos, oisp_tokens* out) noexcept nogil:
     cdef walk w
     cdef int answer = WALK_NEED
-    cdef size_t after = pos[0]
-    while p.started and not p.doubt and pos[0] < size and out.count < out.capacity:
-        after = plain_event(p, data, size, pos[0], out)
-        if after == pos[0]:
-            break
-        pos[0] = after
+    if p.started and not p.doubt:
+        pos[0] = plain_events(p, data, size, pos[0], out)
     if pos[0] == size or out.count == out.capacity:
         return OISP_OK
     begin(&w, data, size, pos[0], JOIN_REFUSE)

@@ -24,22 +24,32 @@ extern const oisp_hpack_static oisp_hpack_statics[OISP_HPACK_STATIC + 1];
 
 void oisp_huffman_build(void);
 
-/* Names and values are short: a call for each copy would cost more than the copy. */
+/* Names and values are short: a call for each copy would cost more than the copy. The first and the last bytes, which
+ * overlap where there are fewer than both. */
 static inline void oisp_copy_short(uint8_t *to, const uint8_t *from, size_t size) {
-  uint64_t a, b;
-  uint32_t c, d;
-  if (size > 16) {
+  uint64_t a[4], b[4];
+  if (size > 64) {
     memcpy(to, from, size);
+  } else if (size >= 32) {
+    memcpy(a, from, 32);
+    memcpy(b, from + size - 32, 32);
+    memcpy(to, a, 32);
+    memcpy(to + size - 32, b, 32);
+  } else if (size >= 16) {
+    memcpy(a, from, 16);
+    memcpy(b, from + size - 16, 16);
+    memcpy(to, a, 16);
+    memcpy(to + size - 16, b, 16);
   } else if (size >= 8) {
-    memcpy(&a, from, 8);
-    memcpy(&b, from + size - 8, 8);
-    memcpy(to, &a, 8);
-    memcpy(to + size - 8, &b, 8);
+    memcpy(a, from, 8);
+    memcpy(b, from + size - 8, 8);
+    memcpy(to, a, 8);
+    memcpy(to + size - 8, b, 8);
   } else if (size >= 4) {
-    memcpy(&c, from, 4);
-    memcpy(&d, from + size - 4, 4);
-    memcpy(to, &c, 4);
-    memcpy(to + size - 4, &d, 4);
+    memcpy(a, from, 4);
+    memcpy(b, from + size - 4, 4);
+    memcpy(to, a, 4);
+    memcpy(to + size - 4, b, 4);
   } else {
     for (size_t i = 0; i < size; i++)
       to[i] = from[i];

@@ -7,6 +7,7 @@
 #define OISP_HTTP1_H
 
 #include "buffer.h"
+#include "bytes.h"
 #include <stdint.h>
 
 /* What has been read of the head in progress: small, so that it can be taken back when the head turns out not to be whole. */
@@ -54,29 +55,42 @@ static inline size_t oisp_http1_chunk_rest(const oisp_http1 *p, size_t size) {
   return p->state == OISP_HTTP1_CHUNK_DATA && size > 2 && p->left < size - 2 ? (size_t)p->left + 2 : size;
 }
 
-/* The steady state of a stream, without tokens: one whole chunk, `digits CR LF data CR LF`, at the start of the input.
- * Answers how many bytes it has, or 0: it is anything else, and http1_feed reads it. */
+/* One whole chunk, `digits CR LF data CR LF`, at the start of the input. Answers where its data begins and how much it is, or
+ * 0: it is anything else. What the digits are is looked up at once for their usual numbers: where the next chunk begins
+ * depends on it. */
+static inline size_t oisp_http1_whole_chunk(const uint8_t *data, size_t size, size_t *length) {
+  size_t n = 3;
+  int value;
+  if (size < 8)
+    return 0;
+  if (data[3] == '\r') {
+    value = oisp_hex(data[0]) * 256 | oisp_hex(data[1]) * 16 | oisp_hex(data[2]); /* below 0 where one of them is */
+  } else if (data[2] == '\r') {
+    n = 2;
+    value = oisp_hex(data[0]) * 16 | oisp_hex(data[1]);
+  } else {
+    int digit;
+    for (n = 0, value = 0; n < 6 && (digit = oisp_hex(data[n])) >= 0; n++)
+      value = value << 4 | digit;
+    if (n == 0 || data[n] != '\r')
+      return 0;
+  }
+  n += 2;
+  if (value <= 0 || data[n - 1] != '\n' || size - n < (size_t)value + 2 || memcmp(data + n + value, "\r\n", 2) != 0)
+    return 0;
+  *length = (size_t)value;
+  return n;
+}
+
+/* The steady state of a stream, without tokens. Answers how many bytes the chunk has, or 0: http1_feed reads it. */
 static inline size_t oisp_http1_chunk(oisp_http1 *p, const uint8_t *data, size_t size, size_t *start, size_t *length) {
-  size_t n = 0, i = 0, digit;
   if (p->state != OISP_HTTP1_CHUNK_SIZE || p->line || p->failed || p->held.data)
     return 0;
-  for (; i < 6 && i < size; i++) {
-    digit = (size_t)(data[i] - '0');
-    if (digit > 9) {
-      digit = (size_t)((data[i] | 0x20) - 'a');
-      if (digit > 5)
-        break;
-      digit += 10;
-    }
-    n = n << 4 | digit;
-  }
-  if (n == 0 || size < i + n + 4 || data[i] != '\r' || data[i + 1] != '\n' || data[i + n + 2] != '\r' ||
-      data[i + n + 3] != '\n')
+  *start = oisp_http1_whole_chunk(data, size, length);
+  if (*start == 0)
     return 0;
-  *start = i + 2;
-  *length = n;
-  p->offset += i + n + 4;
-  return i + n + 4;
+  p->offset += *start + *length + 2;
+  return *start + *length + 2;
 }
 
 #endif
