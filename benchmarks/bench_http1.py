@@ -16,7 +16,7 @@ from pathlib import Path
 import httptools
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.drive import build, compare
+from benchmarks.drive import TIMES, build, compare, repeated
 
 REQUEST_FIELDS = [
     ("Host", "api.openai.com"),
@@ -130,15 +130,15 @@ def main() -> None:
         ("chunked stream, 16 KiB segments", joined(chunks(20, 500), 16384), "response"),
     ]
     for title, segments, role in tables:
-        candidates = {"httptools": lambda s=segments, r=role: with_httptools(s, r)}
+        candidates = {"httptools": repeated(lambda s=segments, r=role: with_httptools(s, r))}
         answers = {"httptools": counts}
         if llhttp:
             theirs = llhttp.Segments(segments)
-            candidates["llhttp (C)"] = lambda s=theirs, r=role: llhttp.count(s, r)
+            candidates["llhttp (C)"] = repeated(lambda s=theirs, r=role: llhttp.count(s, r))
         mine = ours.Segments(segments)
-        candidates["oisp"] = lambda s=mine, r=role: ours.count(s, r)
-        size = sum(map(len, segments))
-        unit = ("message", 4096) if role == "request" else ("delta", 10_000)
+        candidates["oisp"] = repeated(lambda s=mine, r=role: ours.count(s, r))
+        size = sum(map(len, segments)) * TIMES
+        unit = ("message", 4096 * TIMES) if role == "request" else ("delta", 10_000 * TIMES)
         compare(title, candidates, size, answers=answers, rounds=args.rounds, units=unit)
 
 

@@ -18,7 +18,7 @@ import hpack
 import hyperframe.frame
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.drive import build, compare
+from benchmarks.drive import TIMES, build, compare, repeated
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 SETTINGS = b"\0\0\0\x04\0\0\0\0\0"
@@ -126,10 +126,6 @@ def requests(count: int) -> list[bytes]:
     return made
 
 
-TIMES = 8
-"""How often a candidate reads the same stream in one run: once would measure how cold the other one left the caches."""
-
-
 def joined(segments: list[bytes], size: int) -> list[bytes]:
     """The same stream in segments of one size."""
     stream = b"".join(segments)
@@ -202,8 +198,8 @@ def main() -> None:
         compare(
             title,
             {
-                "hyperframe + hpack": lambda s=segments, r=role: [with_hyperframe(s, r) for _ in range(TIMES)],
-                "oisp": lambda s=mine, r=role: [ours.count(s, r) for _ in range(TIMES)],
+                "hyperframe + hpack": repeated(lambda s=segments, r=role: with_hyperframe(s, r)),
+                "oisp": repeated(lambda s=mine, r=role: ours.count(s, r)),
             },
             sum(map(len, segments)) * TIMES,
             rounds=args.rounds,
@@ -218,10 +214,10 @@ def main() -> None:
         ("header blocks of new fields", new_blocks(1000)),
     ):
         mine = ours.Segments(blocks)
-        candidates = {"hpack": lambda b=blocks: [with_hpack(b) for _ in range(TIMES)]}
+        candidates = {"hpack": repeated(lambda b=blocks: with_hpack(b))}
         if found:
-            candidates["nghttp2_hd_inflate (C)"] = lambda s=mine: [ours.blocks_of_nghttp2(s) for _ in range(TIMES)]
-        candidates["oisp"] = lambda s=mine: [ours.blocks(s) for _ in range(TIMES)]
+            candidates["nghttp2_hd_inflate (C)"] = repeated(lambda s=mine: ours.blocks_of_nghttp2(s))
+        candidates["oisp"] = repeated(lambda s=mine: ours.blocks(s))
         size, count = sum(map(len, blocks)) * TIMES, len(blocks) * TIMES
         compare(title, candidates, size, rounds=args.rounds, units=("block", count))
 

@@ -9,10 +9,12 @@ from __future__ import annotations
 import argparse
 import random
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-from benchmarks.drive import build, compare
+from benchmarks.drive import TIMES, build, compare, repeated
 
 
 def openai(count: int) -> list[bytes]:
@@ -60,6 +62,18 @@ def split_pairs(segments: list[bytes]) -> list[tuple[bytes, bytes]]:
     return found
 
 
+def of_payloads(payloads: list[bytes]) -> tuple[int, int, int]:
+    """Events, bytes of types, bytes of payloads."""
+    return len(payloads), 0, sum(map(len, payloads))
+
+
+def of_pairs(pairs: list[tuple[bytes, bytes]]) -> tuple[int, int, int]:
+    return len(pairs), sum(len(kind) for kind, _ in pairs), sum(len(data) for _, data in pairs)
+
+
+COUNTS: dict[Any, Callable[[Any], tuple[int, int, int]]] = {split_data: of_payloads, split_pairs: of_pairs}
+
+
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     options.add_argument("--rounds", type=int, default=11)
@@ -75,14 +89,12 @@ def main() -> None:
     for title, segments, split in tables:
         mine = ours.Segments(segments)
         candidates = {
-            "bytes.split": lambda s=segments, f=split: f(s),
-            "oisp": lambda s=mine: ours.count(s),
+            "bytes.split": repeated(lambda s=segments, f=split: f(s)),
+            "oisp": repeated(lambda s=mine: ours.count(s)),
         }
-        data = {split_data: lambda e: (len(e), 0, sum(map(len, e)))}
-        pairs = {split_pairs: lambda e: (len(e), sum(len(k) for k, _ in e), sum(len(d) for _, d in e))}
-        answers = {"bytes.split": (data | pairs)[split]}
-        size = sum(map(len, segments))
-        compare(title, candidates, size, rounds=args.rounds, units=("event", count), answers=answers)
+        answers = {"bytes.split": COUNTS[split]}
+        size = sum(map(len, segments)) * TIMES
+        compare(title, candidates, size, rounds=args.rounds, units=("event", count * TIMES), answers=answers)
 
 
 if __name__ == "__main__":

@@ -47,6 +47,22 @@ def build(name: str, sources: Sequence[Path] = (), includes: Sequence[Path] = ()
     return module
 
 
+TIMES = 8
+"""How often a candidate reads the same stream in one run: once would measure how cold the other one left the caches."""
+
+
+def repeated(run: Callable[[], Any]) -> Callable[[], Any]:
+    """TIMES runs in one. What each but the last gave is thrown away at once: kept, it would cost who makes objects more
+    memory than a stream needs."""
+
+    def runs() -> Any:
+        for _ in range(TIMES - 1):
+            run()
+        return run()
+
+    return runs
+
+
 def compare(
     title: str,
     candidates: dict[str, Callable[[], Any]],
