@@ -8,6 +8,12 @@ from libc.stdint cimport uint8_t
 
 from oisp_core.types cimport oisp_scan, oisp_scan_best, oisp_scan_named
 
+import os
+
+from oisp_core.errors import ConfigError
+
+_NAMES = ("avx2", "neon", "sse2", "scalar")
+
 cdef const oisp_scan* best = oisp_scan_best()
 
 
@@ -81,4 +87,8 @@ cdef size_t run(const oisp_scan* t, int which, const uint8_t* data, size_t size,
 
 
 def available():
-    return [name for name in ("avx2", "neon", "sse2", "scalar") if oisp_scan_named(name.encode()) is not NULL]
+    return [name for name in _NAMES if oisp_scan_named(name.encode()) is not NULL]
+
+
+if os.environ.get("OISP_SIMD", best.name.decode()) not in available():
+    raise ConfigError(key="OISP_SIMD", expected=available(), got=os.environ["OISP_SIMD"])

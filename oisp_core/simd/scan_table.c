@@ -10,6 +10,7 @@
  * last byte (it overlaps bytes already looked at, which cannot matter: they did not match); below that the narrower form.
  */
 #include "oisp/scan.h"
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- the definition -------------------------------------------------------------------------------------------------- */
@@ -264,6 +265,9 @@ const oisp_scan *oisp_scan_named(const char *name) {
 
 const oisp_scan *oisp_scan_best(void) {
   static const char *const order[] = {"avx2", "neon", "sse2", "scalar"};
+  const char *asked = getenv("OISP_SIMD"); /* to measure a lesser one; scan.pyx says where there is none of that name */
+  if (asked != NULL && oisp_scan_named(asked) != NULL)
+    return oisp_scan_named(asked);
   for (size_t i = 0; i < sizeof order / sizeof *order; i++) {
     const oisp_scan *table = oisp_scan_named(order[i]);
     if (table != NULL)

@@ -5,7 +5,10 @@ from __future__ import annotations
 
 import ctypes
 import mmap
+import os
 import random
+import subprocess
+import sys
 
 import pytest
 
@@ -123,3 +126,24 @@ def test_the_best_table_is_the_first_available() -> None:
 def test_another_name_is_a_clear_error() -> None:
     with pytest.raises(LookupError, match="no scan table 'mmx'"):
         Scanner("mmx")
+
+
+def told(name: str) -> subprocess.CompletedProcess[str]:
+    """The tables that a process uses whose environment names one."""
+    code = "from oisp_core.simd.scan import Scanner; from oisp_core.encode.writer import sha256_backend as h; "
+    command = [sys.executable, "-c", code + "print(Scanner().name, h())"]
+    environment = {**os.environ, "OISP_SIMD": name, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_a_lesser_table_can_be_asked_for() -> None:
+    assert told("scalar").stdout == "scalar portable\n"
+    for name in VECTOR:
+        assert told(name).stdout.split()[0] == name
+
+
+def test_a_table_that_is_not_there_is_named() -> None:
+    done = told("avx9")
+    assert done.returncode != 0
+    assert "OISP_SIMD" in done.stderr
+    assert "scalar" in done.stderr
