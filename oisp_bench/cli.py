@@ -6,12 +6,20 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from oisp_core.errors import OispError
+from oisp_core.errors import ConfigError, OispError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from oisp_bench import results
 
 __all__ = ["main", "parser"]
+
+SCALAR = ("chat-2k", "chat-20k", "sse-openai", "sse-anthropic", "noise")
 
 
 def parser() -> argparse.ArgumentParser:
@@ -28,6 +36,12 @@ def parser() -> argparse.ArgumentParser:
         "--seconds", type=float, default=20.0, help="begin no round of a case after this time (default 20)"
     )
     run.add_argument("--json", type=Path, metavar="FILE", help="store the result for `compare`")
+    run.add_argument(
+        "--store",
+        type=Path,
+        metavar="FILE",
+        help="everything that the README quotes, into FILE: all cases, some without vector instructions, and `scale`",
+    )
     run.add_argument("--html", type=Path, metavar="FILE", help="write a report with plots, in one file")
     compare = verbs.add_parser(
         "compare", help="two stored results, of `run` or of `make bench`: what changed beyond noise", allow_abbrev=False
@@ -41,10 +55,11 @@ def parser() -> argparse.ArgumentParser:
     corpus.add_argument("--out", type=Path, metavar="FILE", help="write it here, for `oisp-sensor replay` (one CASE)")
     scale = verbs.add_parser("scale", help="threads, a million silent connections, memory, growth", allow_abbrev=False)
     scale.add_argument("--idle", type=_count, default=1_000_000, metavar="N", help="silent ones (default 1000000)")
-    scale.add_argument("--rounds", type=_count, default=7, metavar="N")
+    scale.add_argument("--rounds", type=_count, default=11, metavar="N", help="rounds of each (default 11)")
     scale.add_argument("--json", type=Path, metavar="FILE", help="add it to this stored result")
     readme = verbs.add_parser("readme", help="print the table of the README from a stored result", allow_abbrev=False)
     readme.add_argument("result", type=Path)
+    readme.add_argument("--write", type=Path, metavar="FILE", help="put it into this README, in place of what it has")
     return whole
 
 
@@ -76,7 +91,10 @@ def _run(args: argparse.Namespace) -> int:
     from oisp_bench import cases, machine, measure, report, results
 
     chosen = cases.select(args.cases)
+    if args.store and args.cases:
+        raise ConfigError(key="--store", message="stores all cases: name none")
     console, progress = Console(highlight=False), Console(stderr=True, highlight=False)
+    cpus = measure.allowed()
     here, build, cpu = machine.machine(), machine.build(), measure.pinned()
     done: list[measure.CaseResult] = []
     run = results.Run(machine=here, build=build, cpu=cpu, cases=done)
@@ -86,13 +104,40 @@ def _run(args: argparse.Namespace) -> int:
             one = measure.measure(case, rounds=args.rounds, seconds=args.seconds, say=status.update)
             done.append(one)
             report.print_case(console, one)
-    if args.json:
-        results.write(run, args.json)
+        if args.store:
+            measure.allow(cpus)
+            run = _completed(run, console, status.update)
+    for path in (args.json, args.store):
+        if path:
+            results.write(run, path)
     if args.html:
         from oisp_bench.html import page
 
         results.put(args.html, page(run).encode())
-    return 0 if all(case.status == "right" for case in done) else 1
+    return 0 if all(case.status == "right" for case in [*done, *run.scalar]) else 1
+
+
+def _completed(run: results.Run, console: Console, say: Callable[[str], None]) -> results.Run:
+    """With the figures of the scalar path, for which another process is needed, and of what grows."""
+    import subprocess
+    import tempfile
+
+    import msgspec
+
+    from oisp_bench import report, results, scaling
+
+    say("without vector instructions")
+    with tempfile.TemporaryDirectory() as place:
+        file = Path(place) / "scalar.json"
+        command = [sys.executable, "-P", "-m", "oisp_bench", "run", *SCALAR, "--rounds", "7", "--json", str(file)]
+        environment = {**os.environ, "OISP_SIMD": "scalar", "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+        subprocess.run(command, env=environment, stdout=subprocess.DEVNULL, check=False, timeout=600)
+        scalar = results.read(file).cases
+    for case in scalar:
+        report.print_case(console, case)
+    found = scaling.measure_scaling(say=say)
+    report.print_scaling(console, found)
+    return msgspec.structs.replace(run, scalar=scalar, scaling=found)
 
 
 def _compare(args: argparse.Namespace) -> int:
@@ -146,7 +191,6 @@ def _list(args: argparse.Namespace) -> int:
 
 def _corpus(args: argparse.Namespace) -> int:
     from oisp_bench import cases, corpora, results
-    from oisp_core.errors import ConfigError
 
     chosen = cases.select(args.cases)
     if args.out and len(chosen) != 1:
@@ -180,5 +224,17 @@ def _scale(args: argparse.Namespace) -> int:
 def _readme(args: argparse.Namespace) -> int:
     from oisp_bench import report, results
 
-    print(report.readme_table(results.read(args.result)))
+    table = report.readme_table(results.read(args.result))
+    if args.write is None:
+        print(table)
+        return 0
+    try:
+        text = args.write.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(args.write, message=f"cannot be read: {error.strerror}") from None
+    before, begin, rest = text.partition(report.BEGIN)
+    _, end, after = rest.partition(report.END)
+    if not begin or not end:
+        raise ConfigError(args.write, expected=f"the lines {report.BEGIN} and {report.END}", got="neither")
+    results.put(args.write, (before + table + after).encode())
     return 0

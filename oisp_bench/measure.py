@@ -28,7 +28,7 @@ from oisp_bench.engines.base import Runner
 from oisp_bench.limit import Limit
 from oisp_bench.spread import Spread, spread
 
-__all__ = ["CaseResult", "EngineResult", "keep_memory", "measure", "pinned"]
+__all__ = ["CaseResult", "EngineResult", "allow", "allowed", "keep_memory", "measure", "pinned"]
 
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # <malloc.h>
@@ -76,6 +76,16 @@ def pinned() -> int | None:
     cpu = max(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cpu})
     return cpu
+
+
+def allowed() -> set[int]:
+    """The CPUs that this process may use."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+
+
+def allow(cpus: set[int]) -> None:
+    if cpus:
+        os.sched_setaffinity(0, cpus)
 
 
 def keep_memory() -> None:

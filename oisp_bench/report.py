@@ -92,24 +92,28 @@ def print_changes(console: Console, changes: list[Change]) -> None:
     console.print(table)
 
 
-def _spread(s: Spread) -> str:
-    digits = 2 if s.middle < 1000 else 0
+def _spread(s: Spread, digits: int = 2) -> str:
+    digits = digits if s.middle < 1000 else 0
     return f"{s.middle:,.{digits}f} ({s.low:,.{digits}f}..{s.high:,.{digits}f})"
 
 
 def print_scaling(console: Console, s: Scaling) -> None:
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_column("")
+    table.add_column("", justify="right")
     if s.threads is None:
-        console.print(f"two engines on threads: not measured, this process has {s.cpus} CPU")
+        table.add_row("two engines on two threads", f"not measured, this process has {s.cpus} CPU")
     else:
-        console.print(f"two engines on two threads: {s.threads:.2f} times the speed of one ({s.cpus} CPUs)")
-    console.print(f"a segment of a dismissed connection: {s.dismissed:.0f} ns")
-    console.print(f"64 active connections among {s.idle_connections:,}: {s.idle:.2f} times the cost of 64 alone")
+        table.add_row("two engines on two threads, times the speed of one", _spread(s.threads))
+    table.add_row(f"64 active connections among {s.idle_connections:,}, times the cost of 64 alone", _spread(s.idle))
+    table.add_row("a segment of a dismissed connection, ns", _spread(s.dismissed))
     for name, size in s.memory.items():
-        console.print(f"memory of a connection, {name}: {size:,} bytes")
+        table.add_row(f"memory of a connection, {name}, bytes", f"{size:,}")
     for name, per in s.body.items():
-        console.print(f"request of {name}: {per:.3f} ns a byte")
+        table.add_row(f"request of {name} bytes: ns of a further byte", _spread(per, 3))
     for name, per in s.deltas.items():
-        console.print(f"stream of {name} deltas: {per:.0f} ns a delta")
+        table.add_row(f"stream of {name} deltas: ns of a further delta", _spread(per))
+    console.print(table)
 
 
 # --- the README's table ---
@@ -123,32 +127,67 @@ def readme_table(run: Run) -> str:
     lines = [
         BEGIN,
         "",
-        "| Traffic | ns | × the Python pipeline | quartiles | of the C limit | hits |",
-        "|---|--:|--:|--:|--:|--:|",
+        "| Traffic | ns | × the Python pipeline | quartiles | one call a segment | of the C limit | hits |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+        *map(_readme_row, run.cases),
     ]
-    for case in run.cases:
-        ours = best(case)
-        if case.status != "right" or ours is None:
-            lines.append(f"| {case.title} | | {case.status} | | | |")
-            continue
-        share = f"{ours.share.middle:.0%}" if ours.share else ""
-        hits = f"{case.hit_rate:.0%}" if case.hit_rate is not None else ""
-        ratio = quartiles = ""
-        if ours.ratio is not None:
-            digits = 1 if ours.ratio.middle >= 1 else 2
-            what = " (bare SHA-256)" if any(engine.name == "sha256" for engine in case.engines) else ""
-            ratio = f"**{ours.ratio.middle:.{digits}f}**{what}"
-            quartiles = f"{ours.ratio.low:.{digits}f} to {ours.ratio.high:.{digits}f}"
-        time = f"{ours.ns_per_unit.middle:,.0f} / {case.unit}"
-        lines.append(f"| {case.title} | {time} | {ratio} | {quartiles} | {share} | {hits} |")
     versions = ", ".join(
-        f"{name} {m.versions[name]}" for name in ("httptools", "msgspec", "ahocorasick_rs") if name in m.versions
+        f"{name} {m.versions[name]}"
+        for name in ("httptools", "msgspec", "ahocorasick_rs", "xxhash")
+        if name in m.versions
     )
     code = f"oisp {b.version} from its wheel" if b.wheel else f"not from a wheel ({b.why})"
+    lines += ["", *_readme_notes(run)]
     lines += [
-        "",
         f"{m.cpu}, {m.cores} cores, Linux {m.kernel}, Python {m.python}, {versions}; {code}; {m.date}.",
         "",
         END,
     ]
     return "\n".join(lines)
+
+
+def _readme_row(case: CaseResult) -> str:
+    ours = best(case)
+    if case.status != "right" or ours is None:
+        return f"| {case.title} | | {case.status} | | | | |"
+    share = f"{ours.share.middle:.0%}" if ours.share else ""
+    hits = f"{case.hit_rate:.0%}" if case.hit_rate is not None else ""
+    ratio = quartiles = calls = ""
+    if ours.ratio is not None:
+        what = " (bare SHA-256)" if any(engine.name == "sha256" for engine in case.engines) else ""
+        ratio, quartiles = (
+            f"**{_short(ours.ratio.middle)}**{what}",
+            f"{_short(ours.ratio.low)} to {_short(ours.ratio.high)}",
+        )
+    other = next((engine for engine in case.engines if engine.name == "calls"), None)
+    if other is not None and other.ratio is not None:
+        calls = _short(other.ratio.middle)
+    time = f"{ours.ns_per_unit.middle:,.0f} / {case.unit}"
+    return f"| {case.title} | {time} | {ratio} | {quartiles} | {calls} | {share} | {hits} |"
+
+
+def _short(ratio: float) -> str:
+    return f"{ratio:.1f}" if ratio >= 1 else f"{ratio:.2f}"
+
+
+def _readme_notes(run: Run) -> list[str]:
+    """What does not fit the table: the scalar path, and what grows."""
+    lines = []
+    scalar = [
+        f"{case.title}: {_short(ours.ratio.middle)}"
+        for case in run.scalar
+        if (ours := best(case)) is not None and ours.ratio is not None
+    ]
+    if scalar:
+        lines.append(f"Without vector instructions (`OISP_SIMD=scalar`): {'; '.join(scalar)}.")
+    if run.scaling is not None:
+        s = run.scaling
+        told = (
+            []
+            if s.threads is None
+            else [f"two engines on two threads run at {_spread(s.threads)} times the speed of one"]
+        )
+        told.append(f"64 active connections among {s.idle_connections:,} cost {_spread(s.idle)} times what 64 alone do")
+        told.append(f"a segment of a dismissed connection takes {s.dismissed.middle:.0f} ns")
+        lines.append(f"Medians and quartiles: {'; '.join(told)}.")
+    return [line for text in lines for line in (text, "")]

@@ -26,6 +26,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     cpu: int | None
     cases: list[CaseResult]
     scaling: Scaling | None = None
+    scalar: list[CaseResult] = []  # some of the cases again, without vector instructions
 
 
 def write(run: Run, path: Path) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from oisp_bench import cases, check, cli, corpora, machine, measure, results, stages
+from oisp_bench import cases, check, cli, corpora, machine, measure, report, results, stages
 from oisp_bench.cases import Case
 from oisp_bench.engines import REGISTRY
 from oisp_bench.html import page
@@ -285,7 +285,7 @@ def test_the_report_holds_every_case_and_nothing_from_outside() -> None:
 def test_the_table_of_the_readme_names_the_machine() -> None:
     text = readme_table(run_of(engine("packed", 8, 9, 10)))
     here = machine.machine()
-    assert "| One | 2 / delta | **9.0** | 8.0 to 10.0 | 50% |  |" in text
+    assert "| One | 2 / delta | **9.0** | 8.0 to 10.0 |  | 50% |  |" in text
     assert here.kernel in text
     assert here.cpu in text
 
@@ -312,6 +312,14 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "within noise" in capsys.readouterr().out
     assert cli.main(["readme", str(stored)]) == 0
     assert "| Small |" in capsys.readouterr().out
+    page = tmp_path / "README.md"
+    page.write_text(f"before\n{report.BEGIN}\nold\n{report.END}\nafter\n")
+    assert cli.main(["readme", str(stored), "--write", str(page)]) == 0
+    text = page.read_text()
+    assert text.startswith("before\n")
+    assert text.endswith("\nafter\n")
+    assert "old" not in text
+    assert "| Small |" in text
     assert cli.main(["list"]) == 0
     assert "sse-openai" in capsys.readouterr().out
     recording = tmp_path / "x.oisp"
@@ -327,6 +335,7 @@ def test_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) ->
         (["compare", "a.json", "b.json"], "a.json"),
         (["run", "x.toml"], "no such file"),
         (["corpus", "sse", "--out", "x"], "takes one case"),
+        (["run", "noise", "--store", "x"], "--store"),
     ],
 )
 def test_mistakes_are_one_line(words: list[str], said: str, capsys: pytest.CaptureFixture[str]) -> None:
