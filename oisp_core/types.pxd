@@ -32,6 +32,7 @@ cdef extern from "oisp/scan.h" nogil:
         size_t (*find)(const uint8_t* data, size_t size, uint8_t byte) noexcept nogil
         size_t (*find_eol)(const uint8_t* data, size_t size) noexcept nogil
         size_t (*find_string_stop)(const uint8_t* data, size_t size) noexcept nogil
+        size_t (*find_string_break)(const uint8_t* data, size_t size, int* escaped) noexcept nogil
         size_t (*find_quote)(const uint8_t* data, size_t size) noexcept nogil
         size_t (*find_structure)(const uint8_t* data, size_t size) noexcept nogil
         size_t (*utf8_prefix)(const uint8_t* data, size_t size) noexcept nogil
@@ -354,6 +355,7 @@ cdef extern from "oisp/clients.h" nogil:
         oisp_slice text
         uint16_t client
         uint8_t test
+        uint8_t initial
     ctypedef struct oisp_clients:
         const oisp_client* clients
         const oisp_client_rule* rules

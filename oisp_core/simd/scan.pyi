@@ -26,6 +26,9 @@ class Scanner:
     def find_string_stop(self, data: Buffer) -> int:
         """Index of the first byte that is no plain ASCII inside a JSON string: quote, backslash, < 0x20, >= 0x80."""
 
+    def find_string_break(self, data: Buffer) -> tuple[int, bool]:
+        """The same, past escapes of two bytes; and whether there was one."""
+
     def find_quote(self, data: Buffer) -> int:
         """Index of the first quote, backslash or byte below 0x20."""
 

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Byte scanning: the table of vector functions that fits this processor, and a Python face to each for tests.
 
-Not a general search library: seven questions that the parsers ask of bytes, defined by the scalar twin in scan_table.c.
+Not a general search library: eight questions that the parsers ask of bytes, defined by the scalar twin in scan_table.c.
 """
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint8_t
@@ -48,6 +48,15 @@ cdef class Scanner:
 
     def find_string_stop(self, data):
         return self._run(data, 2, 0)
+
+    def find_string_break(self, data):
+        cdef Py_buffer view
+        cdef size_t at
+        cdef int escaped = 0
+        PyObject_GetBuffer(data, &view, PyBUF_SIMPLE)
+        at = self.table.find_string_break(<const uint8_t*>view.buf, <size_t>view.len, &escaped)
+        PyBuffer_Release(&view)
+        return at, bool(escaped)
 
     def find_quote(self, data):
         return self._run(data, 3, 0)

@@ -39,8 +39,26 @@ SCALAR(find_string_stop, is_string_stop)
 SCALAR(find_quote, is_quote)
 SCALAR(find_structure, is_structure)
 
-/* Length of the sequence that starts at `at` (a byte >= 0x80), 0 if it is not valid or not whole: RFC 3629 section 4. */
-static inline size_t utf8_sequence(const uint8_t *at, size_t size) {
+/* What a backslash may stand before in an escape of two bytes. */
+static const uint8_t short_escape[256] = {['"'] = 1, ['\\'] = 1, ['/'] = 1, ['b'] = 1,
+                                          ['f'] = 1, ['n'] = 1,  ['r'] = 1, ['t'] = 1};
+
+#define BREAK_BODY(FIND_STOP) \
+  { \
+    size_t i = 0; \
+    for (;;) { \
+      i += FIND_STOP(data + i, size - i); \
+      if (size - i < 2 || data[i] != '\\' || !short_escape[data[i + 1]]) \
+        return i; \
+      *escaped = 1; \
+      i += 2; \
+    } \
+  }
+static size_t scalar_find_string_break(const uint8_t *data, size_t size, int *escaped)
+    BREAK_BODY(scalar_find_string_stop)
+
+    /* Length of the sequence that starts at `at` (a byte >= 0x80), 0 if it is not valid or not whole: RFC 3629 section 4. */
+    static inline size_t utf8_sequence(const uint8_t *at, size_t size) {
   uint8_t lead = at[0];
   if (lead < 0xC2)
     return 0;
@@ -79,7 +97,7 @@ static size_t scalar_utf8_count(const uint8_t *data, size_t size) {
 }
 
 static const oisp_scan scalar_table = {
-    "scalar",          scalar_find,           scalar_find_eol,    scalar_find_string_stop,
+    "scalar",          scalar_find,           scalar_find_eol,    scalar_find_string_stop, scalar_find_string_break,
     scalar_find_quote, scalar_find_structure, scalar_utf8_prefix, scalar_utf8_count,
 };
 
@@ -158,6 +176,7 @@ static inline size_t scalar_find_high(const uint8_t *data, size_t size) {
       ISA##_find, \
       ISA##_find_eol, \
       ISA##_find_string_stop, \
+      ISA##_find_string_break, \
       ISA##_find_quote, \
       ISA##_find_structure, \
       ISA##_utf8_prefix, \
@@ -179,9 +198,11 @@ typedef __m128i sse2_vector;
 #define sse2_either(low, high, gap) (size_t)__builtin_ctz((low) | (high) << (gap))
 FINDERS(sse2, , scalar)
 
-static size_t sse2_utf8_prefix(const uint8_t *data, size_t size) PREFIX_BODY(sse2, sse2_find_high)
+static size_t sse2_find_string_break(const uint8_t *data, size_t size, int *escaped) BREAK_BODY(sse2_find_string_stop)
 
-    static size_t sse2_utf8_count(const uint8_t *data, size_t size) {
+    static size_t sse2_utf8_prefix(const uint8_t *data, size_t size) PREFIX_BODY(sse2, sse2_find_high)
+
+        static size_t sse2_utf8_count(const uint8_t *data, size_t size) {
   size_t count = 0, i = 0;
   const __m128i last = _mm_set1_epi8((char)0xBF); /* as signed bytes a continuation is <= 0xBF = -65 */
   for (; i + 16 <= size; i += 16)
@@ -202,6 +223,34 @@ typedef __m256i avx2_vector;
 #define avx2_mask(m) (uint32_t)_mm256_movemask_epi8(m)
 #define avx2_either(low, high, gap) (size_t)__builtin_ctzll((low) | (uint64_t)(high) << (gap))
 FINDERS(avx2, AVX2, sse2)
+
+/* 64 bytes at a time as bits: escapes are taken out of them, so that what was loaded is loaded once. */
+AVX2 static size_t avx2_find_string_break(const uint8_t *data, size_t size, int *escaped) {
+  size_t i = 0;
+  while (size - i > 64) {
+    avx2_vector v = avx2_load(data + i), low = STOP_MASK(avx2);
+    v = avx2_load(data + i + 32);
+    avx2_vector high = STOP_MASK(avx2);
+    uint64_t stops = avx2_mask(low) | (uint64_t)avx2_mask(high) << 32;
+    size_t next = 64;
+    while (stops) {
+      size_t at = (size_t)__builtin_ctzll(stops);
+      if (data[i + at] != '\\' || !short_escape[data[i + at + 1]])
+        return i + at;
+      *escaped = 1;
+      next = at == 63 ? 65 : 64;
+      stops &= ~((uint64_t)3 << at);
+    }
+    i += next;
+  }
+  for (;;) {
+    i += avx2_find_string_stop(data + i, size - i);
+    if (size - i < 2 || data[i] != '\\' || !short_escape[data[i + 1]])
+      return i;
+    *escaped = 1;
+    i += 2;
+  }
+}
 
 AVX2 static size_t avx2_utf8_prefix(const uint8_t *data, size_t size) PREFIX_BODY(avx2, avx2_find_high)
 
@@ -232,9 +281,11 @@ static inline size_t neon_either(uint64_t low, uint64_t high, size_t gap) {
 }
 FINDERS(neon, , scalar)
 
-static size_t neon_utf8_prefix(const uint8_t *data, size_t size) PREFIX_BODY(neon, neon_find_high)
+static size_t neon_find_string_break(const uint8_t *data, size_t size, int *escaped) BREAK_BODY(neon_find_string_stop)
 
-    static size_t neon_utf8_count(const uint8_t *data, size_t size) {
+    static size_t neon_utf8_prefix(const uint8_t *data, size_t size) PREFIX_BODY(neon, neon_find_high)
+
+        static size_t neon_utf8_count(const uint8_t *data, size_t size) {
   size_t count = 0, i = 0;
   for (; i + 16 <= size; i += 16) {
     int8x16_t v = vreinterpretq_s8_u8(neon_load(data + i));

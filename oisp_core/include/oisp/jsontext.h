@@ -146,12 +146,20 @@ static inline const uint8_t *oisp_string_stop(const oisp_scan *scan, const uint8
   return p == end ? p : p + scan->find_string_stop(p, (size_t)(end - p));
 }
 
+/* A string that went on for so long is a text, and goes on. */
+#define OISP_LONG_STRING 96
+
 /* From the byte after the opening quote to the closing one. When the document is cut: the last whole character. */
 static inline const uint8_t *oisp_string_end(const oisp_scan *scan, const uint8_t *p, const uint8_t *end, int *flags) {
   const uint8_t *start = p;
-  int f = 0;
+  int f = 0, escaped = 0;
   for (;;) {
-    p = oisp_string_stop(scan, p, end);
+    if (OISP_LIKELY(p - start < OISP_LONG_STRING))
+      p = oisp_string_stop(scan, p, end);
+    else if (p < end) {
+      p += scan->find_string_break(p, (size_t)(end - p), &escaped);
+      f |= escaped * OISP_CAPTURE_ESCAPED;
+    }
     if (p >= end)
       break;
     uint8_t c = *p;

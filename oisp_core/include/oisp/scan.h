@@ -17,6 +17,9 @@ typedef struct oisp_scan {
   size_t (*find_eol)(const uint8_t *data, size_t size);
   /* index of the first byte that a JSON string cannot hold as plain ASCII: quote, backslash, < 0x20 or >= 0x80; or size */
   size_t (*find_string_stop)(const uint8_t *data, size_t size);
+  /* the same, but escapes of two bytes (a backslash and one of "\/bfnrt) are passed over, and *escaped set where there was
+   * one: long texts hold a line break every hundred bytes */
+  size_t (*find_string_break)(const uint8_t *data, size_t size, int *escaped);
   /* index of the first quote, backslash or byte < 0x20, or size (bytes >= 0x80 are passed over) */
   size_t (*find_quote)(const uint8_t *data, size_t size);
   /* index of the first of " { } [ ] or size: for skipping */

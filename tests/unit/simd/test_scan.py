@@ -147,3 +147,28 @@ def test_a_table_that_is_not_there_is_named() -> None:
     assert done.returncode != 0
     assert "OISP_SIMD" in done.stderr
     assert "scalar" in done.stderr
+
+
+def string_break(data: bytes) -> tuple[int, bool]:
+    at, escaped = 0, False
+    while at < len(data) and data[at] not in b'"' and 0x20 <= data[at] < 0x80:
+        if data[at] != 0x5C:
+            at += 1
+        elif data[at + 1 : at + 2] and data[at + 1] in b'"\\/bfnrt':
+            at, escaped = at + 2, True
+        else:
+            break
+    return at, escaped
+
+
+@pytest.mark.parametrize("name", available())
+def test_string_break_passes_escapes_of_two_bytes(name: str) -> None:
+    scan = Scanner(name).find_string_break
+    rng = random.Random(5)
+    parts = [b"\\n", b'\\"', b"\\\\", b"\\/", b"\\u00e9", b"\\x", b'"', b"\x01", "é".encode(), b"\\"]
+    for _ in range(4000):
+        pieces = [b"a" * rng.choice((0, 1, 5, 30, 62, 63, 64, 70)) for _ in range(rng.randrange(1, 6))]
+        data = b"".join(piece + rng.choice(parts[: rng.choice((4, 4, 4, 10))]) for piece in pieces)
+        assert scan(data) == string_break(data), data
+    for data in SAMPLES:
+        assert scan(data) == string_break(data), data
