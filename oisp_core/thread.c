@@ -168,7 +168,7 @@ void oisp_history_read(const oisp_exchange *x, const uint64_t key[2], oisp_histo
   h->answer[0] = 0;
   for (uint32_t i = 0; i < x->messages_count; i++) {
     const oisp_message_part *m = &x->messages[i];
-    uint64_t calls = calls_hash(x, key, i, &at), answers = answers_hash(x, key, i, &at), before = prefix;
+    uint64_t calls = calls_hash(x, key, i, &at), answers = answers_hash(x, key, i, &at);
     if (instructs(m) || (m->content.size == 0 && calls == 0 && answers == 0 && m->images == 0))
       continue;
     uint64_t content = text_hash(x, key, &m->content);
@@ -176,11 +176,18 @@ void oisp_history_read(const oisp_exchange *x, const uint64_t key[2], oisp_histo
     h->count++;
     uint32_t slot = h->count % OISP_THREAD_WINDOW;
     h->prefix[slot] = prefix;
-    h->answer[slot] = 0;
+    h->calls[slot] = calls;
     /* Only what a request may add is looked at: the answer that came last is near the end. */
-    if (m->role == OISP_ROLE_ASSISTANT && x->messages_count - i <= OISP_THREAD_WINDOW / 4)
-      h->answer[slot] = answer_hash(before, meaning_of(x, key, &m->content), calls);
+    h->answer[slot] = m->role == OISP_ROLE_ASSISTANT && x->messages_count - i <= OISP_THREAD_WINDOW / 4 ? i + 1 : 0;
   }
+}
+
+uint64_t oisp_history_answered(const oisp_exchange *x, const uint64_t key[2], const oisp_history *h, uint32_t n) {
+  uint32_t slot = n % OISP_THREAD_WINDOW, message = n ? h->answer[slot] : 0;
+  if (message == 0)
+    return 0;
+  return answer_hash(h->prefix[(n - 1) % OISP_THREAD_WINDOW], meaning_of(x, key, &x->messages[message - 1].content),
+                     h->calls[slot]);
 }
 
 uint64_t oisp_history_answer(const oisp_exchange *x, const uint64_t key[2], uint64_t prefix) {

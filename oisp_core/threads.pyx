@@ -18,9 +18,10 @@ cdef extern from "oisp/thread.h" nogil:
         OISP_THREAD_WINDOW
     ctypedef struct oisp_history:
         uint64_t prefix[128]
-        uint64_t answer[128]
+        uint32_t answer[128]
         uint32_t count
     void oisp_history_read(const oisp_exchange* x, const uint64_t* key, oisp_history* h)
+    uint64_t oisp_history_answered(const oisp_exchange* x, const uint64_t* key, const oisp_history* h, uint32_t n)
     uint64_t oisp_history_answer(const oisp_exchange* x, const uint64_t* key, uint64_t prefix)
     uint64_t oisp_fast_hash(const uint64_t* key, const uint8_t* data, size_t size)
 
@@ -86,12 +87,21 @@ cdef bint thread_by_call(oisp_shared* s, oisp_turn* t, const uint64_t* secret) n
     return False
 
 
-cdef bint thread_by_history(oisp_shared* s, oisp_turn* t, const oisp_history* h) noexcept nogil:
+cdef bint answer_is_known(oisp_shared* s, oisp_turn* t, const uint64_t* secret, const oisp_history* h, uint32_t n) noexcept nogil:
+    """The first n messages with the answer at their end; where the question was not seen, nor was the answer."""
+    if h.answer[n % OISP_THREAD_WINDOW] == 0:
+        return False
+    if n > 1 and oisp_table_get(&s.threads.map, h.prefix[(n - 1) % OISP_THREAD_WINDOW]) == NULL:
+        return False
+    return join_thread(s, t, oisp_history_answered(t.x, secret, h, n))
+
+
+cdef bint thread_by_history(oisp_shared* s, oisp_turn* t, const uint64_t* secret, const oisp_history* h) noexcept nogil:
     """The longest history that was seen, with its answer or without."""
     cdef uint32_t n = h.count
     cdef oisp_link* link
     while n and h.count - n < OISP_THREAD_WINDOW - 1:
-        if h.answer[n % OISP_THREAD_WINDOW] and join_thread(s, t, h.answer[n % OISP_THREAD_WINDOW]):
+        if answer_is_known(s, t, secret, h, n):
             return True
         link = <oisp_link*> oisp_table_get(&s.threads.map, h.prefix[n % OISP_THREAD_WINDOW])
         # The same once more is another conversation, but where the first one was not answered.
@@ -131,7 +141,7 @@ cdef void thread_of_request(oisp_shared* s, oisp_turn* t) noexcept nogil:
     if not known and x.previous_id.size:
         known = join_thread(s, t, id_key(x, &x.previous_id, secret, THREAD_ANSWER))
     if not known:
-        known = thread_by_history(s, t, &h) or thread_by_call(s, t, secret)
+        known = thread_by_history(s, t, secret, &h) or thread_by_call(s, t, secret)
     if not known:
         name_thread(t, t.request_event.text, 26)
     t.thread_key = h.prefix[h.count % OISP_THREAD_WINDOW]
