@@ -53,6 +53,7 @@ cdef enum:
     PARKED_MAX = 256 << 10    # coded bytes that wait at most
     POOL = 16
     ARENA_KEPT = 1 << 20  # a larger arena is given back instead of kept for the next exchange
+    BODY_KEPT = 1 << 19   # a larger body is not kept until its exchange is done
 
 
 # --- what the engine shares among its exchanges ---
@@ -259,8 +260,11 @@ cdef bint room_for(oisp_shared* s, const oisp_buffer* b, size_t size) noexcept n
     return b.size + size <= s.limits.body_bytes and s.held + size <= s.limits.total_bytes
 
 
-cdef void hold(oisp_shared* s, oisp_confidence* c, oisp_buffer* b, const uint8_t* data, size_t size) noexcept nogil:
-    """Keep a body piece for decoding, within the bounds; what is beyond is counted and said."""
+cdef void hold(oisp_shared* s, oisp_confidence* c, oisp_buffer* b, const uint8_t* data, size_t size, uint64_t length) noexcept nogil:
+    """Keep a body piece for decoding, within the bounds; what is beyond is counted and said. `length` of all pieces, where
+    it is known."""
+    if b.size == 0 and size < length <= BODY_KEPT and length <= 16 * size:  # at once, instead of growing
+        oisp_buffer_reserve(b, <size_t> length)
     if c.over_limit == 0 and room_for(s, b, size) and oisp_buffer_append(b, data, size):
         s.held += size
         return
@@ -303,10 +307,27 @@ cdef bint turn_exchange(oisp_shared* s, oisp_turn* t) noexcept nogil:
     return True
 
 
+cdef bint lend_body(oisp_shared* s, oisp_turn* t) noexcept nogil:
+    """The body that was held becomes the beginning of the arena, where its texts stay until the exchange is done: they
+    are not copied. A large one is dropped once it is read, since most of it may be no text."""
+    cdef oisp_buffer arena = t.x.arena
+    if t.form != NULL or t.by_message[0] or arena.size or t.requests.size > BODY_KEPT:
+        return False
+    s.held -= t.requests.size
+    t.x.arena = t.requests
+    t.requests = arena
+    return True
+
+
 cdef void read_request(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, bint complete) noexcept nogil:
     """Decode the body once it is there and the exchange is known to be AI."""
-    if t.flags & OISP_TURN_REQUEST_DECODED or not turn_exchange(s, t):
+    cdef bint lent
+    if t.flags & OISP_TURN_REQUEST_DECODED or not take_exchange(s, t):
         return
+    lent = data == t.requests.data and size == t.requests.size and lend_body(s, t)
+    tell_model(t)
+    if lent:  # the arena moves when it grows
+        data = t.x.arena.data
     t.flags |= OISP_TURN_REQUEST_DECODED
     if t.flags & OISP_TURN_REQUEST_CODED and size == 0 and t.form == NULL:
         t.asked.reasons |= REASON_ENCODING
@@ -410,7 +431,7 @@ cdef void request_coded(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_
     if look and not park_piece(s, t, 0, data, look, ts):
         return
     if look < size:
-        hold(s, &t.asked, &t.coded, data + look, size - look)
+        hold(s, &t.asked, &t.coded, data + look, size - look, 0)
 
 
 cdef void request_body(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size) noexcept nogil:
@@ -424,7 +445,7 @@ cdef void request_body(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t
             return
         if not may_be_ai(t):
             return
-    hold(s, &t.asked, &t.requests, data, size)
+    hold(s, &t.asked, &t.requests, data, size, t.request_length)
 
 
 cdef void turn_request_gap(oisp_shared* s, oisp_turn* t, uint64_t size) noexcept nogil:
@@ -757,16 +778,16 @@ cdef void read_body(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t si
         if t.flags & OISP_TURN_STREAM:
             read_stream(s, t, data, size, ts)
         else:
-            hold(s, &t.answered, &t.responses, data, size)
+            hold(s, &t.answered, &t.responses, data, size, t.response_length)
         return
     if t.responses.size:  # first bytes that did not tell
-        hold(s, &t.answered, &t.responses, data, size)
+        hold(s, &t.answered, &t.responses, data, size, t.response_length)
         data, size = t.responses.data, t.responses.size
     if not find_framing(s, t, data, size, whole) or not t.flags & OISP_TURN_STREAM:
         if whole:
             read_response(s, t, data, size, True)
         elif t.responses.size == 0:
-            hold(s, &t.answered, &t.responses, data, size)
+            hold(s, &t.answered, &t.responses, data, size, t.response_length)
         return
     read_stream(s, t, data, size, ts)
     drop_body(s, &t.responses)

@@ -269,13 +269,17 @@ cdef struct work:
     oisp_buffer sample       # the event before, when it could be learned from
     oisp_buffer later        # of a session: what the client said for the next turn, each with its size before it
     uint64_t fitted          # events that a template took
+    int64_t slack            # between what the arena holds and what of it counts: a body that lies in it does not, texts do
+    uint8_t inside           # the body in hand lies in the arena, which moves when it grows
 
 # The document in hand.
 cdef struct view:
     work* w
     const oisp_dialects_table* t
     const oisp_dialect* d
-    const uint8_t* data
+    const uint8_t* data      # where it lay at first: wire() knows where it lies
+    size_t base              # in the arena
+    bint inside
     const oisp_capture* caps
     uint32_t count
 
@@ -302,6 +306,36 @@ cdef extern from *:
 ctypedef oisp_buffer template_head
 
 
+# Where the document in hand lies.
+cdef inline const uint8_t* wire(const view* v) noexcept nogil:
+    return v.w.x.arena.data + v.base if v.inside else v.data
+
+
+# Where in the arena these bytes of the document in hand lie; -1: they lie elsewhere.
+cdef inline int64_t place_of(const work* w, const uint8_t* data) noexcept nogil:
+    if w.inside and w.x.arena.data <= data < w.x.arena.data + w.x.arena.size:
+        return data - w.x.arena.data
+    return -1
+
+
+# The same bytes, when the arena may have moved.
+cdef inline const uint8_t* at_place(const work* w, const uint8_t* data, int64_t place) noexcept nogil:
+    return data if place < 0 else w.x.arena.data + place
+
+
+# A text that lies in the arena with its body: nothing is copied, and nothing may be written over it (no capacity).
+cdef int text_lies(work* w, oisp_text* t, int64_t place, size_t size) noexcept nogil:
+    if <int64_t> (w.x.arena.size + size) + w.slack > w.x.arena_max:
+        w.x.flags |= OISP_X_LIMIT
+        t.flags |= OISP_TEXT_TRUNCATED
+        return 0
+    w.slack += size
+    t.offset = <uint32_t> place
+    t.size = <uint32_t> size
+    t.capacity = 0
+    return 1
+
+
 # Room for `extra` bytes at the end of t, as the last run of the arena. 0: beyond the bound.
 cdef int text_room(work* w, oisp_text* t, size_t extra) noexcept nogil:
     cdef oisp_exchange* x = &w.x
@@ -313,7 +347,7 @@ cdef int text_room(work* w, oisp_text* t, size_t extra) noexcept nogil:
         more = need - t.capacity
     else:
         more = need if t.size == 0 else need + need
-    if x.arena.size + more > x.arena_max or not oisp_buffer_reserve(&x.arena, more):
+    if <int64_t> (x.arena.size + more) + w.slack > x.arena_max or not oisp_buffer_reserve(&x.arena, more):
         x.flags |= OISP_X_LIMIT
         t.flags |= OISP_TEXT_TRUNCATED
         return 0
@@ -359,10 +393,15 @@ cdef void text_clear(oisp_text* t) noexcept nogil:
 
 
 cdef void put_plain(work* w, oisp_text* t, int form, const uint8_t* data, size_t size) noexcept nogil:
+    cdef int64_t place = place_of(w, data)
     if t.form == OISP_TEXT_NONE:
         t.form = <uint16_t> form
+    if place >= 0 and t.size == 0:
+        if size:
+            text_lies(w, t, place, size)
+        return
     if size and text_room(w, t, size):
-        memcpy(w.x.arena.data + t.offset + t.size, data, size)
+        memcpy(w.x.arena.data + t.offset + t.size, at_place(w, data, place), size)
         t.size += <uint32_t> size
 
 
@@ -381,11 +420,12 @@ cdef void put_string(work* w, oisp_text* t, const uint8_t* data, size_t size, in
     if not flags & (OISP_CAPTURE_DIRTY | OISP_CAPTURE_LOW | OISP_CAPTURE_HIGH):
         put_plain(w, t, OISP_TEXT_STRING, data, size)
         return
+    cdef int64_t place = place_of(w, data)
     t.form = OISP_TEXT_STRING
     if not text_room(w, t, 3 * size):
         return
     t.size += <uint32_t> json_clean(
-        w.x.arena.data + t.offset + t.size, data, size, joins | (flags & OISP_CAPTURE_HIGH)
+        w.x.arena.data + t.offset + t.size, at_place(w, data, place), size, joins | (flags & OISP_CAPTURE_HIGH)
     )
     text_trim(w, t)
     if flags & OISP_CAPTURE_HIGH:
@@ -397,17 +437,22 @@ cdef void put_string(work* w, oisp_text* t, const uint8_t* data, size_t size, in
 
 # A JSON value that replaces t.
 cdef void put_json(work* w, oisp_text* t, const uint8_t* data, size_t size, bint dirty) noexcept nogil:
+    cdef int64_t place = place_of(w, data)
     text_clear(t)
     t.form = OISP_TEXT_JSON
-    if not text_room(w, t, 3 * size if dirty else size):
+    if place >= 0 and not dirty:
+        if not text_lies(w, t, place, size):
+            return
+    elif not text_room(w, t, 3 * size if dirty else size):
         return
-    if dirty:
+    elif dirty:
         t.flags |= OISP_TEXT_REWRITTEN
         w.x.flags |= OISP_X_REWRITTEN
-        t.size = <uint32_t> json_clean_value(w.x.arena.data + t.offset, data, size)
+        t.size = <uint32_t> json_clean_value(w.x.arena.data + t.offset, at_place(w, data, place), size)
         text_trim(w, t)
         return
-    memcpy(w.x.arena.data + t.offset, data, size)
+    else:
+        memcpy(w.x.arena.data + t.offset, data, size)
     t.size = <uint32_t> size
     cdef uint8_t* p = w.x.arena.data + t.offset
     cdef size_t i
@@ -562,7 +607,7 @@ cdef void note_sink(work* w, uint32_t at, uint16_t slot) noexcept nogil:
 
 # One capture into one text, as its leaf says.
 cdef void put_capture(const view* v, oisp_text* t, const oisp_slot_leaf* leaf, const oisp_capture* c) noexcept nogil:
-    cdef const uint8_t* data = v.data + c.at
+    cdef const uint8_t* data = wire(v) + c.at
     cdef bint container = c.kind >= OISP_JSON_ARRAY
     cdef bint as_json = leaf.as_ == OISP_AS_JSON
     if leaf.op == OISP_OP_ONCE and t.size:
@@ -586,6 +631,7 @@ cdef void put_capture(const view* v, oisp_text* t, const oisp_slot_leaf* leaf, c
             note_sink(v.w, c.at, leaf.slot)
         if leaf.word:
             put_constant(v, t, leaf.word)
+            data = wire(v) + c.at
         if leaf.as_ == OISP_AS_BASE64:
             put_base64(v.w, t, data, c.size)
         else:
@@ -643,7 +689,7 @@ cdef void collect_numbers(const view* v, oisp_text* t, uint16_t record, int slot
         oisp_buffer_append(b, b"\"", 1)
         oisp_buffer_append(b, v.t.json.pool + word.at, word.size)
         oisp_buffer_append(b, b"\":", 2)
-        oisp_buffer_append(b, v.data + v.caps[i].at, v.caps[i].size)
+        oisp_buffer_append(b, wire(v) + v.caps[i].at, v.caps[i].size)
     oisp_buffer_append(b, b"}", 1)
     if t.form == OISP_TEXT_JSON:
         merge_json(v.w, t, b.data, b.size)
@@ -679,7 +725,7 @@ cdef int64_t capture_number(const view* v, const picks* k, int slot, int64_t oth
     if k.at[slot] == 0:
         return otherwise
     cdef const oisp_capture* c = v.caps + k.at[slot] - 1
-    cdef int64_t n = number_of(v.data + c.at, c.size) if c.kind == OISP_JSON_NUMBER else OISP_ABSENT
+    cdef int64_t n = number_of(wire(v) + c.at, c.size) if c.kind == OISP_JSON_NUMBER else OISP_ABSENT
     return otherwise if n == OISP_ABSENT else n
 
 
@@ -699,7 +745,7 @@ cdef int64_t fill_number(const view* v, uint16_t record, int slot, const picks* 
         # base64 of 32-bit floats; the wire's padding may be left out
         if c.kind == OISP_JSON_STRING:
             n = c.size
-            while n and v.data[c.at + n - 1] == 61:
+            while n and wire(v)[c.at + n - 1] == 61:
                 n -= 1
             return n * 3 / 16
         return c.count
@@ -713,7 +759,7 @@ cdef int64_t fill_number(const view* v, uint16_t record, int slot, const picks* 
             if leaf.op == OISP_OP_COUNT:
                 total += 1
                 continue
-            n = number_of(v.data + v.caps[i].at, v.caps[i].size)
+            n = number_of(wire(v) + v.caps[i].at, v.caps[i].size)
             total += 0 if n == OISP_ABSENT else n
     return total
 
@@ -733,7 +779,7 @@ cdef int fill_word(const view* v, uint16_t record, int slot, const picks* k) noe
     leaf = leaf_of(v, c, record, slot, k)
     if leaf == NULL or leaf.map == 0 or c.size == 0:
         return 0
-    p = v.data + c.at
+    p = wire(v) + c.at
     size = c.size
     m = v.t.maps + leaf.map - 1
     if size > SHORT:
@@ -762,7 +808,7 @@ cdef int flag_of(const view* v, const picks* k, int slot) noexcept nogil:
         return -1
     cdef const oisp_capture* c = v.caps + k.at[slot] - 1
     if c.kind == OISP_JSON_STRING:
-        return c.size == 4 and memcmp(v.data + c.at, b"true", 4) == 0
+        return c.size == 4 and memcmp(wire(v) + c.at, b"true", 4) == 0
     return c.kind != OISP_JSON_FALSE
 
 
@@ -997,7 +1043,7 @@ cdef void fill_message(const view* v, uint16_t record, const picks* k, uint32_t 
         m.flags |= OISP_PART_SYSTEM
     if present(k, OISP_SLOT_ROLE):
         c = v.caps + k.at[OISP_SLOT_ROLE] - 1
-        if not is_role_word(v.data + c.at, c.size, m.role):
+        if not is_role_word(wire(v) + c.at, c.size, m.role):
             m.raw = 1
             fill_text(v, &m.raw_role, record, OISP_SLOT_ROLE, k, low, high)
     fill_text(v, &m.content, record, OISP_SLOT_CONTENT, k, low, high)
@@ -1064,7 +1110,7 @@ cdef oisp_call* find_call(const view* v, int32_t choice, const picks* k) noexcep
         if call.choice != choice or (key != OISP_ABSENT and call.key != OISP_ABSENT and call.key != key):
             continue
         if id != NULL and call.id.size:
-            if text_equal(v.w, &call.id, v.data + id.at, id.size):
+            if text_equal(v.w, &call.id, wire(v) + id.at, id.size):
                 return call
             if key != OISP_ABSENT:
                 return NULL
@@ -1261,7 +1307,7 @@ cdef void fill_stop(const view* v, const picks* k) noexcept nogil:
     cdef const oisp_capture* c = v.caps + k.at[OISP_SLOT_STOP] - 1
     cdef bint string = c.kind == OISP_JSON_STRING
     put_json(
-        v.w, &v.w.x.stop, v.data + c.at - string, c.size + 2 * string,
+        v.w, &v.w.x.stop, wire(v) + c.at - string, c.size + 2 * string,
         (c.flags & (OISP_CAPTURE_DIRTY | OISP_CAPTURE_LOW | OISP_CAPTURE_HIGH)) != 0,
     )
 
@@ -1360,6 +1406,8 @@ cdef oisp_status decode_document(
         v.t = t
         v.d = d
         v.data = data
+        v.base = <size_t> place_of(w, data)
+        v.inside = place_of(w, data) >= 0
         v.caps = w.json.captures
         v.count = w.json.count
         w.column = 0
@@ -1500,10 +1548,15 @@ cdef oisp_status decode_request(const oisp_dialects* table, oisp_exchange* x, co
     inner = inner_dialect(t, w, d)
     if d.proto_request:
         written = write_message(t, w, d.proto_request, &data, &size)
-    # Most of a request is text: room for all of it at once spares growing, which copies and wipes.
-    if x.arena.size + size < x.arena_max:
+    # A body that lies in the arena is not copied: its texts are parts of it.
+    w.inside = x.arena.data <= data < x.arena.data + x.arena.size
+    if w.inside:
+        w.slack = -<int64_t> size
+    elif x.arena.size + size < x.arena_max:
+        # Most of a request is text: room for all of it at once spares growing, which copies and wipes.
         oisp_buffer_reserve(&x.arena, size)
     status = decode_document(t, w, inner, &inner.request, data, size, 0)
+    w.inside = 0
     if d.flags & OISP_DIALECT_STREAMS_UNLESS_REFUSED and not x.flags & OISP_X_STREAM_NOT_ASKED:
         x.flags |= OISP_X_STREAM_ASKED
     system_part(w)
@@ -2068,6 +2121,7 @@ cdef void exchange_reset(oisp_exchange* x) noexcept nogil:
     x.usage.prompt = x.usage.completion = x.usage.total = OISP_ABSENT
     x.usage.cached = x.usage.cache_write = x.usage.reasoning = OISP_ABSENT
     w.inner = 0
+    w.slack = 0
     forget_shapes(w)
     w.chunk_choice = 0
     w.streaming = 0
