@@ -112,6 +112,7 @@ cdef class Clients:
                 self._text(&r.text, value)
                 r.client = <uint16_t> i
                 r.test = test
+                r.initial = ord(value[0]) & 31 if value else 0
                 if field and len(field) < 32 and "a" <= field[0] <= "z":
                     self.table.initials[len(field)] |= <uint32_t> 1 << (ord(field[0]) - 97)
                 elif field:

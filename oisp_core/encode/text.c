@@ -155,6 +155,63 @@ static inline size_t copy_until_escape(uint8_t *out, size_t room, const uint8_t 
   return i;
 }
 
+/* How many bytes below 0x80 stand at `p`. */
+static inline size_t ascii_run(const uint8_t *p, size_t size) {
+  size_t i = 0;
+#if defined(__SSE2__)
+  for (; i + 16 <= size; i += 16) {
+    unsigned high = (unsigned)_mm_movemask_epi8(_mm_loadu_si128((const __m128i *)(p + i)));
+    if (high)
+      return i + (size_t)__builtin_ctz(high);
+  }
+#endif
+  while (i < size && p[i] < 0x80)
+    i++;
+  return i;
+}
+
+/* Copies what needs no escape in a JSON string (nor a look at its UTF-8), at most `size`; answers how many bytes. */
+static inline size_t copy_clean(uint8_t *out, const uint8_t *p, size_t size) {
+  size_t i = 0;
+#if defined(__SSE2__)
+  const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\'), blank = _mm_set1_epi8(0x20);
+  while (size - i >= 8) { /* by eight where sixteen are too many: names are short */
+    int wide = size - i >= 16;
+    __m128i v = wide ? _mm_loadu_si128((const __m128i *)(p + i)) : _mm_loadl_epi64((const __m128i *)(p + i));
+    __m128i hit = _mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash));
+    unsigned mask = (unsigned)_mm_movemask_epi8(_mm_or_si128(hit, _mm_cmplt_epi8(v, blank))); /* signed: >= 0x80 too */
+    if (wide)
+      _mm_storeu_si128((__m128i *)(out + i), v);
+    else
+      _mm_storel_epi64((__m128i *)(out + i), v), mask &= 0xff;
+    if (mask)
+      return i + (size_t)__builtin_ctz(mask);
+    i += wide ? 16 : 8;
+  }
+#endif
+  for (; i < size && p[i] >= 0x20 && p[i] < 0x80 && p[i] != '"' && p[i] != '\\'; i++)
+    out[i] = p[i];
+  return i;
+}
+
+/* How many bytes stand at `p` that a JSON string holds as they are, but for those of UTF-8. */
+static inline size_t plain_run(const uint8_t *p, size_t size) {
+  size_t i = 0;
+#if defined(__SSE2__)
+  const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\'), blank = _mm_set1_epi8(0x20);
+  for (; i + 16 <= size; i += 16) {
+    __m128i v = _mm_loadu_si128((const __m128i *)(p + i));
+    __m128i hit = _mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash));
+    unsigned mask = (unsigned)_mm_movemask_epi8(_mm_or_si128(hit, _mm_cmplt_epi8(v, blank)));
+    if (mask)
+      return i + (size_t)__builtin_ctz(mask);
+  }
+#endif
+  while (i < size && p[i] >= 0x20 && p[i] < 0x80 && p[i] != '"' && p[i] != '\\')
+    i++;
+  return i;
+}
+
 /* ---- digest ---- */
 
 /* Text is unescaped a few blocks ahead of the hash, whose rounds wait for each other: with this little between them the
@@ -207,9 +264,22 @@ static void digest_string(oisp_digest *d, block *b, const uint8_t *p, size_t siz
 
 static void digest_plain(oisp_digest *d, block *b, const uint8_t *p, size_t size) {
   while (size > 0) {
-    size_t bad, took = utf8_one(p, size, &bad);
-    block_room(d, b, 4);
+    size_t bad, took = ascii_run(p, size);
+    if (took >= 64) {
+      block_flush(d, b);
+      oisp_sha256_update(&d->hash, p, took);
+      d->bytes += took;
+      d->chars += took;
+      p += took;
+      size -= took;
+      continue;
+    }
+    block_room(d, b, 64);
     if (took) {
+      memcpy(b->bytes + b->used, p, took);
+      b->used += took;
+      d->chars += took - 1; /* and one below */
+    } else if ((took = utf8_one(p, size, &bad)) != 0) {
       memcpy(b->bytes + b->used, p, took);
       b->used += took;
     } else {
@@ -342,7 +412,13 @@ int oisp_put_plain(oisp_buffer *out, const uint8_t *data, size_t size) {
     return 0;
   uint8_t *o = out->data + out->size;
   while (size > 0) {
-    size_t bad, took = 1;
+    size_t bad, took = copy_clean(o, data, size);
+    o += took;
+    data += took;
+    size -= took;
+    if (size == 0)
+      break;
+    took = 1;
     uint8_t c = *data, escape;
     if (c >= 0x80) {
       took = utf8_one(data, size, &bad);
@@ -458,6 +534,9 @@ static int check_escape(check *c) {
 
 static int check_string(check *c) {
   for (c->at++; c->at < c->end;) {
+    c->at += plain_run(c->at, (size_t)(c->end - c->at));
+    if (c->at == c->end)
+      return 0;
     uint8_t b = *c->at;
     size_t bad, took;
     if (b == '"') {

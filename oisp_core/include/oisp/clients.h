@@ -31,6 +31,7 @@ typedef struct oisp_client_rule {
   oisp_slice text;  /* lower case */
   uint16_t client;  /* index */
   uint8_t test;
+  uint8_t initial; /* of the text, case folded, five bits: most products are told from all others by it */
 } oisp_client_rule;
 
 typedef struct oisp_clients {
@@ -154,10 +155,15 @@ static inline void oisp_find_asker(const oisp_clients *c, const oisp_head *head,
     else if (count < 8 && oisp_may_tell(c, f))
       telling[count++] = f;
   }
+  uint32_t initials = 0;
+  for (uint32_t i = 0; i < products.count; i++)
+    initials |= 1u << (*products.at[i] & 31);
   for (uint32_t i = 0; i < c->rules_count && products.count + count; i++) {
-    const oisp_client *client = &c->clients[c->rules[i].client];
-    if (a->who[client->role] == NULL &&
-        oisp_rule_fits(&c->rules[i], &products, telling, count, &a->version[client->role]))
+    const oisp_client_rule *r = &c->rules[i];
+    if (r->test <= OISP_CLIENT_PREFIX ? !(initials >> r->initial & 1) : count == 0)
+      continue;
+    const oisp_client *client = &c->clients[r->client];
+    if (a->who[client->role] == NULL && oisp_rule_fits(r, &products, telling, count, &a->version[client->role]))
       a->who[client->role] = client;
   }
   oisp_find_session(head, a);

@@ -31,32 +31,89 @@ typedef struct oisp_line {
   uint8_t mask;     /* the text being written is masked */
 } oisp_line;
 
-static inline void line_raw(oisp_line *l, const void *data, size_t size) {
+/* Room for `size` bytes at the end of the line; NULL without memory. */
+static inline uint8_t *line_room(oisp_line *l, size_t size) {
   oisp_buffer *o = &l->w->out;
   if (__builtin_expect((size_t)o->capacity - o->size < size, 0) && !oisp_buffer_reserve(o, size)) {
     l->failed = 1;
-    return;
+    return NULL;
   }
-  memcpy(o->data + o->size, data, size);
-  o->size += (uint32_t)size;
+  return o->data + o->size;
 }
 
-/* A literal: its length is known to the compiler. */
+/* Most of what a line is made of is shorter than the call of a copy is long. */
+static inline void line_copy(uint8_t *to, const void *from, size_t size) {
+  const uint8_t *p = (const uint8_t *)from;
+  if (size > 32)
+    memcpy(to, p, size);
+  else if (size >= 16) {
+    uint64_t v[4];
+    memcpy(v, p, 16);
+    memcpy(v + 2, p + size - 16, 16);
+    memcpy(to, v, 16);
+    memcpy(to + size - 16, v + 2, 16);
+  } else if (size >= 8) {
+    uint64_t v[2];
+    memcpy(v, p, 8);
+    memcpy(v + 1, p + size - 8, 8);
+    memcpy(to, v, 8);
+    memcpy(to + size - 8, v + 1, 8);
+  } else if (size >= 4) {
+    uint32_t v[2];
+    memcpy(v, p, 4);
+    memcpy(v + 1, p + size - 4, 4);
+    memcpy(to, v, 4);
+    memcpy(to + size - 4, v + 1, 4);
+  } else
+    for (size_t i = 0; i < size; i++)
+      to[i] = p[i];
+}
+
+static inline void line_raw(oisp_line *l, const void *data, size_t size) {
+  uint8_t *to = line_room(l, size);
+  if (to == NULL)
+    return;
+  line_copy(to, data, size);
+  l->w->out.size += (uint32_t)size;
+}
+
+/* A literal: its length is known to the compiler, which makes stores of it. */
 __attribute__((always_inline)) static inline void line_put(oisp_line *l, const char *text) {
-  line_raw(l, text, __builtin_strlen(text));
+  const size_t size = __builtin_strlen(text);
+  uint8_t *to = line_room(l, size);
+  if (to == NULL)
+    return;
+  __builtin_memcpy(to, text, size);
+  l->w->out.size += (uint32_t)size;
 }
 
-/* The next member or element: a comma unless it is the first of its object or array. */
-static inline void line_comma(oisp_line *l) {
+/* Whether the next member or element needs a comma: all but the first of its object or array. */
+static inline uint32_t line_follows(const oisp_line *l) {
   uint8_t last = l->w->out.size ? l->w->out.data[l->w->out.size - 1] : (uint8_t)'{';
-  if (last != '{' && last != '[')
-    line_put(l, ",");
+  return (last | 0x20) != '{'; /* '[' too, and nothing else */
+}
+
+static inline void line_comma(oisp_line *l) {
+  uint8_t *to = line_room(l, 1);
+  if (to == NULL)
+    return;
+  *to = ',';
+  l->w->out.size += line_follows(l);
 }
 
 /* `key` is written as it stands, with its quotes and colon. */
 __attribute__((always_inline)) static inline void line_key(oisp_line *l, const char *key) {
-  line_comma(l);
-  line_raw(l, key, __builtin_strlen(key));
+  const size_t size = __builtin_strlen(key);
+  uint8_t *to = line_room(l, size + 1);
+  if (to == NULL)
+    return;
+  uint32_t comma = line_follows(l);
+  *to = ',';
+  if (__builtin_constant_p(size))
+    __builtin_memcpy(to + comma, key, size);
+  else
+    line_copy(to + comma, key, size);
+  l->w->out.size += comma + (uint32_t)size;
 }
 
 static inline void line_unsigned(oisp_line *l, uint64_t v) {
@@ -92,9 +149,14 @@ static inline void line_money(oisp_line *l, double usd) {
 }
 
 static inline void line_word(oisp_line *l, const char *word) {
-  line_put(l, "\"");
-  line_raw(l, word, strlen(word));
-  line_put(l, "\"");
+  size_t size = strlen(word);
+  uint8_t *to = line_room(l, size + 2);
+  if (to == NULL)
+    return;
+  to[0] = '"';
+  line_copy(to + 1, word, size);
+  to[size + 1] = '"';
+  l->w->out.size += (uint32_t)size + 2;
 }
 
 static inline void line_must(oisp_line *l, int done) {
