@@ -12,7 +12,7 @@ import msgspec
 
 from oisp_core.errors import ConfigError
 
-__all__ = ["Case", "Expected", "load", "select"]
+__all__ = ["Case", "Expected", "load", "recorded", "select"]
 
 
 class Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -59,6 +59,22 @@ def load(path: Path) -> Case:
         return msgspec.convert({**values, "name": path.stem}, Case)
     except msgspec.ValidationError as error:
         raise ConfigError(path, message=str(error)) from None
+
+
+def recorded(path: Path) -> Case:
+    """Recorded traffic. The Python pipeline knows what the generator makes and no more: it has no part in it."""
+    folder = path.is_dir()
+    return Case(
+        name=path.name,
+        title=f"Recorded: {path.name}",
+        group="recorded",
+        analysis="What a corpus that nobody made for this costs: few streams are long, and hardly two exchanges alike.",
+        corpus={"kind": "recorded", "path": str(path)},
+        unit="exchange" if folder else "segment",
+        engines=("packed", "calls") if folder else ("packed",),
+        peers=(),
+        limit=False,
+    )
 
 
 def select(names: Iterable[str] = ()) -> list[Case]:

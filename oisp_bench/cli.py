@@ -42,6 +42,14 @@ def parser() -> argparse.ArgumentParser:
         metavar="FILE",
         help="everything that the README quotes, into FILE: all cases, some without vector instructions, and `scale`",
     )
+    run.add_argument(
+        "--corpus",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="recorded traffic: a recording of the sensor, or a folder of exchanges (docs/PERFORMANCE.md)",
+    )
     run.add_argument("--html", type=Path, metavar="FILE", help="write a report with plots, in one file")
     compare = verbs.add_parser(
         "compare", help="two stored results, of `run` or of `make bench`: what changed beyond noise", allow_abbrev=False
@@ -57,6 +65,16 @@ def parser() -> argparse.ArgumentParser:
     scale.add_argument("--idle", type=_count, default=1_000_000, metavar="N", help="silent ones (default 1000000)")
     scale.add_argument("--rounds", type=_count, default=11, metavar="N", help="rounds of each (default 11)")
     scale.add_argument("--json", type=Path, metavar="FILE", help="add it to this stored result")
+    live = verbs.add_parser("live", help="what capture costs the watched and others (root)", allow_abbrev=False)
+    live.add_argument("groups", nargs="*", metavar="GROUP", help="tls, activity; without one, all")
+    live.add_argument("--rounds", type=_count, default=7, metavar="N", help="with and without the sensor (default 7)")
+    live.add_argument("--json", type=Path, metavar="FILE", help="store the result")
+    record = verbs.add_parser("record", help="record a command's traffic as a corpus (root)", allow_abbrev=False)
+    record.usage = "%(prog)s --out FILE [--library FILE] [--plaintext] -- COMMAND [ARGUMENT ...]"
+    record.add_argument("--out", type=Path, metavar="FILE", required=True, help="for `run --corpus FILE`: plaintext")
+    record.add_argument("--library", metavar="FILE", action="append", default=[], help="probe this file only")
+    record.add_argument("--plaintext", action="store_true", help="also HTTP without TLS")
+    record.add_argument("command", nargs=argparse.REMAINDER, metavar="COMMAND")
     readme = verbs.add_parser("readme", help="print the table of the README from a stored result", allow_abbrev=False)
     readme.add_argument("result", type=Path)
     readme.add_argument("--write", type=Path, metavar="FILE", help="put it into this README, in place of what it has")
@@ -90,9 +108,11 @@ def _run(args: argparse.Namespace) -> int:
 
     from oisp_bench import cases, machine, measure, report, results
 
-    chosen = cases.select(args.cases)
-    if args.store and args.cases:
-        raise ConfigError(key="--store", message="stores all cases: name none")
+    chosen = [cases.recorded(path) for path in args.corpus]
+    if args.cases or not chosen:
+        chosen += cases.select(args.cases)
+    if args.store and (args.cases or args.corpus):
+        raise ConfigError(key="--store", message="stores all cases: name none, and no corpus")
     console, progress = Console(highlight=False), Console(stderr=True, highlight=False)
     cpus = measure.allowed()
     here, build, cpu = machine.machine(), machine.build(), measure.pinned()
@@ -219,6 +239,48 @@ def _scale(args: argparse.Namespace) -> int:
         run = results.read(args.json)
         results.write(msgspec.structs.replace(run, scaling=found), args.json)
     return 0
+
+
+def _live(args: argparse.Namespace) -> int:
+    from rich.console import Console
+
+    from oisp_bench import live, machine, report, results
+
+    known = [group.name for group in live.GROUPS]
+    for name in args.groups:
+        if name not in known:
+            raise ConfigError(key="GROUP", expected=known, got=name)
+    here, build = machine.machine(), machine.build()
+    with Console(stderr=True, highlight=False).status("") as status:
+        rows, account = live.measure_live(args.groups, rounds=args.rounds, say=status.update)
+    found = live.Live(machine=here, build=build, rows=rows, account=account)
+    report.print_live(Console(highlight=False), found)
+    if args.json:
+        results.put(args.json, results.encoded(found))
+    return 0
+
+
+def _record(args: argparse.Namespace) -> int:
+    """The sensor does it; what it wrote is read again before it is called a corpus."""
+    import subprocess
+
+    from oisp_bench import recorded
+
+    command = args.command[1:] if args.command[:1] == ["--"] else args.command
+    if not command:
+        raise ConfigError(key="COMMAND", message="is missing", hint="oisp-bench record --out FILE -- COMMAND")
+    words = [word for file in args.library for word in ("--library", file)]
+    words += ["--plaintext"] if args.plaintext else []
+    sensor = [sys.executable, "-P", "-m", "oisp_sensor", "record", "--raw", str(args.out), "--out", os.devnull]
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run(
+        [*sensor, "--no-dismiss", "--activity", "none", *words, "--", *command], env=environment, check=False
+    )
+    if not args.out.is_file():
+        return done.returncode or 2
+    corpus = recorded.load(args.out)
+    print(f"{corpus.name}  {corpus.digest}  {corpus.size} bytes  {len(corpus.segments)} segments")
+    return done.returncode
 
 
 def _readme(args: argparse.Namespace) -> int:

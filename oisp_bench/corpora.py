@@ -14,6 +14,7 @@ import struct
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Literal
 
 import brotli  # type: ignore[import-untyped]
@@ -367,8 +368,12 @@ def make(name: str, parameters: dict[str, Any], file: str = "") -> Corpus:
     """The corpus that a case names. Raises ConfigError where the parameters are not those of its kind."""
     rest = dict(parameters)
     kind = rest.pop("kind", None)
+    if kind == "recorded":
+        from oisp_bench.recorded import load
+
+        return load(Path(rest.get("path", "")))
     if kind not in KINDS:
-        raise ConfigError(file, key="corpus.kind", expected=tuple(KINDS), got=kind)
+        raise ConfigError(file, key="corpus.kind", expected=(*KINDS, "recorded"), got=kind)
     shuffled = rest.pop("shuffled", kind != "request_response")
     seed = rest.get("seed", 0)
     try:

@@ -7,12 +7,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from oisp_bench.live import Live
 from oisp_bench.measure import CaseResult, EngineResult
 from oisp_bench.results import Change, Run, best
 from oisp_bench.scaling import Scaling
 from oisp_bench.spread import Spread
 
-__all__ = ["print_case", "print_changes", "print_head", "print_scaling", "readme_table"]
+__all__ = ["print_case", "print_changes", "print_head", "print_live", "print_scaling", "readme_table"]
 
 BAR = 14
 
@@ -114,6 +115,30 @@ def print_scaling(console: Console, s: Scaling) -> None:
     for name, per in s.deltas.items():
         table.add_row(f"stream of {name} deltas: ns of a further delta", _spread(per))
     console.print(table)
+
+
+def print_live(console: Console, live: Live) -> None:
+    """What the sensor added to a call, group by group."""
+    table = Table(box=None, pad_edge=False)
+    table.add_column("what", no_wrap=True)
+    for column in ("alone", "watched", "added, ns (quartiles)", ""):
+        table.add_column(column, justify="right", no_wrap=True)
+    group = ""
+    for row in live.rows:
+        if row.group != group:
+            group = row.group
+            table.add_row(Text(group, style="bold"))
+        table.add_row(
+            f"  {row.name}",
+            f"{row.off.middle:,.0f}",
+            f"{row.on.middle:,.0f}",
+            _spread(row.added, 0),
+            f"{row.share:+.1%}",
+        )
+    console.print(table)
+    for name, account in live.account.items():
+        lost = {key: value for key, value in account.get("lost", {}).items() if value} if account else {}
+        console.print(f"{name}: " + (f"lost {lost}" if lost else "nothing was lost in the last run"))
 
 
 # --- the README's table ---

@@ -14,7 +14,7 @@ from oisp_bench.scaling import Scaling
 from oisp_bench.spread import Spread
 from oisp_core.errors import ConfigError
 
-__all__ = ["Run", "best", "beyond_noise", "changes", "put", "read", "write"]
+__all__ = ["Run", "best", "beyond_noise", "changes", "encoded", "put", "read", "write"]
 
 FORMAT = 1
 
@@ -30,7 +30,11 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def write(run: Run, path: Path) -> None:
-    put(path, msgspec.json.format(msgspec.json.encode(run), indent=1) + b"\n")
+    put(path, encoded(run))
+
+
+def encoded(value: msgspec.Struct) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(value), indent=1) + b"\n"
 
 
 def put(path: Path, text: bytes) -> None:

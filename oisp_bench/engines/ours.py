@@ -28,8 +28,9 @@ class Packed:
         limits: Limits | None = None,
     ) -> None:
         self.make: Callable[[], Engine] = partial(
-            Engine, content=content, chunks=chunks, id_seed=1, limits=limits or limits_for(corpus)
-        )
+            Engine, content=content, chunks=chunks, id_seed=1, limits=limits or limits_for(corpus),
+            clock_base_ns=corpus.facts.get("clock_base_ns"),
+        )  # fmt: skip
         self.engine = self.make()
         self.buffers = corpus.packed(batch)
         self.close = True
