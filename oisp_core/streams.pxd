@@ -3,6 +3,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from oisp_core.message cimport oisp_origin, oisp_shared, oisp_turn
 from oisp_core.reassemble.http2 cimport oisp_http2
+from oisp_core.session cimport oisp_session
 from oisp_core.types cimport oisp_buffer, oisp_field, oisp_token, oisp_verdict
 
 
@@ -19,6 +20,7 @@ cdef extern from "oisp/streams.h" nogil:
         OISP_STREAM_TOUCHED
         OISP_STREAM_OPEN_REQUEST
         OISP_STREAM_OPEN_RESPONSE
+        OISP_STREAM_SOCKET
         OISP_LATE_HEAD
         OISP_LATE_DATA
         OISP_LATE_GAP
@@ -38,6 +40,7 @@ cdef extern from "oisp/streams.h" nogil:
         oisp_stream* newer
         oisp_stream* older
         oisp_turn* turn
+        oisp_session* session
         oisp_buffer late
         oisp_buffer held[2]
         uint64_t length[2]
@@ -65,10 +68,12 @@ cdef extern from "oisp/streams.h" nogil:
         oisp_stream_range lost[4]
         uint64_t lost_bytes[2]
         uint64_t skipped[2]
+        uint64_t fed[2]
         uint32_t highest
         uint8_t lost_next
         uint8_t lossy
         uint8_t losing[2]
+        uint8_t unconfirmed[2]
         oisp_verdict usual
         uint8_t mixed
         uint8_t dismissed

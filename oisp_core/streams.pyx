@@ -11,6 +11,8 @@ Request and response have the same stream number, so that a pair cannot be wrong
     that is open in that direction. Where a length was announced, what comes after the hole waits until it shows whether, and
     how much, is missing. Elsewhere the hole is counted for each of them, since none can be proved whole, but for a JSON body
     that begins after it (a document has one beginning); server-sent events go on where the hole lies between two of them.
+  * An extended CONNECT (RFC 8441) is read as the GET with `Upgrade: websocket` that it stands for: once it is answered by 2xx,
+    both bodies are the messages of a session, as after a 101.
   * Fields that the table of HPACK does not know are left out and said; the model, the dialect and the content are then found
     in the bodies.
 """
@@ -27,8 +29,11 @@ from oisp_core.message cimport (
 )
 from oisp_core.reassemble.http2 cimport (
     OISP_HEAD_INTERIM, OISP_HEAD_KIND, OISP_HEAD_PARTIAL, OISP_HEAD_PUSH, OISP_SETTING_LOST, http2_feed, http2_finish,
-    http2_free, http2_gap, http2_init, http2_release, http2_resync, http2_seeking, http2_setting,
+    http2_free, http2_gap, http2_init, http2_last, http2_release, http2_resync, http2_seeking, http2_setting,
 )
+from oisp_core.reasons cimport REASON_RESYNC_UNCONFIRMED
+from oisp_core.session cimport session_close, session_data, session_free, session_gap, session_open
+from oisp_core.turn cimport head_field
 from oisp_core.types cimport (
     OISP_BAD, OISP_BODY_LENGTH, OISP_EVIDENCE_NEVER, OISP_EVIDENCE_PATHLESS, OISP_FULL, OISP_LIMIT, OISP_OK,
     OISP_TOKEN_DATA, OISP_TOKEN_END,
@@ -105,7 +110,10 @@ cdef void close_stream(oisp_streams* st, oisp_stream* t) noexcept nogil:
     drop_buffer(st, &t.late)
     drop_buffer(st, &t.held[0])
     drop_buffer(st, &t.held[1])
-    turn_free(st.shared, t.turn)
+    if t.session != NULL:
+        session_free(st.shared, t.session)
+    else:
+        turn_free(st.shared, t.turn)
     st.open -= 1
     free(t)
 
@@ -155,6 +163,8 @@ cdef bint pseudo(oisp_head* head, const oisp_token* t) noexcept nogil:
         head.target.data, head.target.size = t.data, t.size
     elif is_name(t, b":authority", 10):
         head.authority.data, head.authority.size = t.data, t.size
+    elif is_name(t, b":protocol", 9):
+        return False  # it stands for `Upgrade`: see read_head
     elif is_name(t, b":status", 7):
         for k in range(t.size if t.size < 4 else 0):
             if 48 <= t.data[k] <= 57:
@@ -184,25 +194,33 @@ cdef void read_head(oisp_streams* st, const oisp_token* tokens, uint32_t count, 
         f.value.data, f.value.size = t.data, t.size
         if head.authority.size == 0 and is_name(t, b"host", 4):
             head.authority = f.value
+        elif is_name(t, b":protocol", 9):
+            f.name.data, f.name.size = b"upgrade", 7
         head.fields_count += 1
 
 
 # ---- requests ------------------------------------------------------------------------------------------------------------
 
-cdef void begin_request(oisp_streams* st, uint32_t id, const oisp_head* head, uint64_t length, uint64_t ts) noexcept nogil:
+cdef void begin_request(oisp_streams* st, uint32_t id, oisp_head* head, uint64_t length, uint64_t ts) noexcept nogil:
     cdef oisp_stream* t = find(st, id)
     client_opens(st, id, ts)
     if t == NULL:
         t = open_stream(st, id, ts)
-    elif t.turn.flags & (OISP_TURN_REQUEST_HEAD | OISP_TURN_ORPHAN):
+    elif t.session != NULL or t.turn.flags & (OISP_TURN_REQUEST_HEAD | OISP_TURN_ORPHAN):
         return  # a second head: trailers of which no field is known
     if t == NULL:
         return
     t.flags &= ~OISP_STREAM_UNSEEN
     t.length[0] = length
     if head.method.size == 7 and memcmp(head.method.data, b"CONNECT", 7) == 0:
-        t.turn.flags |= OISP_TURN_CONNECT
+        if head_field(head, b"upgrade", 7).size:
+            head.method.data, head.method.size = b"GET", 3
+            t.flags |= OISP_STREAM_SOCKET | OISP_STREAM_DOUBT_REQUEST  # what it sends waits for the answer
+        else:
+            t.turn.flags |= OISP_TURN_CONNECT
     turn_request_head(st.shared, t.turn, head, length, ts)
+    if st.unconfirmed[0]:
+        t.turn.asked.reasons |= REASON_RESYNC_UNCONFIRMED
     if t.turn.verdict.evidence & OISP_EVIDENCE_PATHLESS:
         t.turn.verdict.rule = st.usual.rule
     else:
@@ -227,7 +245,8 @@ cdef void end_request(oisp_streams* st, oisp_stream* t, uint64_t ts, int ends) n
         return
     resolve(st, t, OISP_STREAM_REQUEST)
     t.flags |= OISP_STREAM_ASKED
-    turn_request_end(st.shared, t.turn, ts, ends)
+    if t.session == NULL:
+        turn_request_end(st.shared, t.turn, ts, ends)
     read_late(st, t)
 
 
@@ -264,7 +283,7 @@ cdef bint has_to_wait(oisp_streams* st, oisp_stream* t, int kind, uint64_t ts, u
                       size_t size) noexcept nogil:
     """A part of a response. False: it can be given on now. True: it was taken; the stream may be over."""
     cdef oisp_late late
-    if t.flags & OISP_STREAM_ASKED:
+    if t.flags & OISP_STREAM_ASKED or t.session != NULL:
         return False
     if t.flags & OISP_STREAM_LATE_END:
         return True
@@ -290,8 +309,10 @@ cdef bint head_has_to_wait(oisp_streams* st, oisp_stream* t, const oisp_head* he
     cdef uint32_t sizes[2]
     cdef uint32_t at = t.late.size
     cdef bint kept
-    if t.turn.flags & OISP_TURN_CONNECT:  # a tunnel is open when it is answered, not when it ends
-        end_request(st, t, ts, 0)
+    if opens(t, head):
+        return False
+    if t.turn.flags & OISP_TURN_CONNECT or t.flags & OISP_STREAM_SOCKET:
+        end_request(st, t, ts, 0)  # a tunnel is open when it is answered, not when it ends; and so is one that is refused
     if t.flags & OISP_STREAM_ASKED:
         return False
     if t.flags & OISP_STREAM_LATE_END:
@@ -388,13 +409,24 @@ cdef oisp_stream* answered_stream(oisp_streams* st, uint32_t id, uint64_t ts) no
     return t
 
 
-cdef void answer(oisp_streams* st, oisp_stream* t, const oisp_head* head, uint64_t length, uint64_t ts) noexcept nogil:
+cdef void answer(oisp_streams* st, oisp_stream* t, oisp_head* head, uint64_t length, uint64_t ts) noexcept nogil:
     if t.flags & OISP_STREAM_ANSWERED:
         return  # trailers of which no field is known
     t.flags |= OISP_STREAM_ANSWERED
     t.length[1] = length
     t.doubt[1] = 0  # it comes first: what was lost before it was of other streams, or an interim answer
+    if opens(t, head):
+        t.session = session_open(st.shared, t.turn, head)
+        resolve(st, t, OISP_STREAM_REQUEST)
+        if t.session != NULL:
+            return
+        head.status = 101  # a session that nobody here reads gives no event, as over HTTP/1
     turn_response_head(st.shared, t.turn, head, length, ts)
+
+
+cdef inline bint opens(const oisp_stream* t, const oisp_head* head) noexcept nogil:
+    """RFC 8441 section 5: 2xx to an extended CONNECT."""
+    return t.flags & OISP_STREAM_SOCKET and 200 <= head.status < 300
 
 
 cdef void headless_answer(oisp_streams* st, oisp_stream* t, uint64_t ts) noexcept nogil:
@@ -423,7 +455,12 @@ cdef void end_answer(oisp_streams* st, oisp_stream* t, uint64_t ts, int ends) no
     if not t.flags & OISP_STREAM_ANSWERED and not ends:
         headless_answer(st, t, ts)
     resolve(st, t, OISP_STREAM_RESPONSE)
-    turn_response_end(st.shared, t.turn, ts, ends)
+    if t.session != NULL:
+        session_close(st.shared, t.session, ends)
+        t.session = NULL
+        t.turn = NULL
+    else:
+        turn_response_end(st.shared, t.turn, ts, ends)
     close_stream(st, t)
 
 
@@ -458,6 +495,9 @@ cdef void give_data(oisp_streams* st, oisp_stream* t, int which, const uint8_t* 
     if size == 0:
         return
     t.seen[which] += size
+    if t.session != NULL:
+        session_data(st.shared, t.session, which, data, size, ts)
+        return
     for k in range(size - 4 if size > 4 else 0, size):
         t.tail[which] = t.tail[which] << 8 | data[k]
     if which:
@@ -468,7 +508,9 @@ cdef void give_data(oisp_streams* st, oisp_stream* t, int which, const uint8_t* 
 
 cdef void give_gap(oisp_streams* st, oisp_stream* t, int which, uint64_t size) noexcept nogil:
     t.seen[which] += size
-    if which:
+    if t.session != NULL:
+        session_gap(st.shared, t.session, which, size, 0)
+    elif which:
         turn_response_gap(st.shared, t.turn, size)
     else:
         turn_request_gap(st.shared, t.turn, size)
@@ -505,7 +547,9 @@ cdef void body_gap(oisp_streams* st, oisp_stream* t, int which, uint64_t size, u
 
 cdef void doubt(oisp_streams* st, oisp_stream* t, int which, uint64_t size, uint64_t ts) noexcept nogil:
     """A hole of `size` bytes may have taken some of this body."""
-    if which and not t.flags & OISP_STREAM_ANSWERED:
+    if t.session != NULL:  # whether a frame goes on behind the hole is not known
+        give_gap(st, t, which, 0)
+    elif which and not t.flags & OISP_STREAM_ANSWERED:
         t.doubt[1] += size
     elif t.length[which] != ANY:
         t.doubt[which] += size
@@ -598,6 +642,8 @@ cdef void take_head(oisp_streams* st, int which, const oisp_token* tokens, uint3
         begin_request(st, end.stream, &head, length, ts)
     elif not end.flags & OISP_HEAD_INTERIM:
         t = answered_stream(st, end.stream, ts)
+        if t != NULL and st.unconfirmed[1]:
+            t.turn.answered.reasons |= REASON_RESYNC_UNCONFIRMED
         if t != NULL and not head_has_to_wait(st, t, &head, length, ts):
             answer(st, t, &head, length, ts)
 
@@ -619,6 +665,8 @@ cdef void take_request_token(oisp_streams* st, const oisp_token* k, uint64_t ts)
         t = headless_request(st, k.stream, ts)
     if t == NULL or st.dismissed:
         return
+    if st.unconfirmed[0]:
+        t.turn.asked.reasons |= REASON_RESYNC_UNCONFIRMED
     if k.kind == OISP_TOKEN_RESET:
         abandon(st, t, ts, OISP_END_CUT)
     elif t.flags & (OISP_STREAM_ASKED | OISP_STREAM_UNSEEN):
@@ -633,6 +681,8 @@ cdef void take_request_token(oisp_streams* st, const oisp_token* k, uint64_t ts)
 
 cdef void take_trailer(oisp_streams* st, oisp_stream* t, const oisp_token* k) noexcept nogil:
     cdef oisp_slice name, value
+    if t.session != NULL:
+        return
     name.data, name.size = k.name, k.name_size
     value.data, value.size = k.data, k.size
     turn_response_trailer(st.shared, t.turn, name, value)
@@ -648,6 +698,8 @@ cdef void take_response_token(oisp_streams* st, const oisp_token* k, uint64_t ts
     t = answered_stream(st, k.stream, ts)
     if t == NULL:
         return
+    if st.unconfirmed[1]:
+        t.turn.answered.reasons |= REASON_RESYNC_UNCONFIRMED
     if k.kind == OISP_TOKEN_TRAILER:
         take_trailer(st, t, k)
     elif k.kind == OISP_TOKEN_DATA:
@@ -803,6 +855,7 @@ cdef void streams_feed(oisp_streams* st, int which, uint64_t ts, const uint8_t* 
     cdef size_t used = 0
     tokens.at = st.tokens
     tokens.capacity = st.tokens_capacity
+    st.fed[which] = ts
     while True:
         tokens.count = 0
         status = http2_feed(&st.side[which], data, size, &tokens, &used)
@@ -869,6 +922,9 @@ cdef void streams_finish(oisp_streams* st, uint64_t ts, int ends) noexcept nogil
     tokens.at = st.tokens
     tokens.capacity = st.tokens_capacity
     for which in range(2):
+        if http2_last(&st.side[which]):
+            st.unconfirmed[which] = 1
+            streams_feed(st, which, st.fed[which], b"", 0)
         tokens.count = 0
         http2_finish(&st.side[which], &tokens)
         take_tokens(st, which, &tokens, ts)

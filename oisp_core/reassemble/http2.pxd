@@ -63,6 +63,9 @@ cdef oisp_status http2_finish(oisp_http2* p, oisp_tokens* out) noexcept nogil
 # After BAD, or before the first byte of a connection that was joined in its middle: header blocks count as lost, and feed looks
 # for a boundary. A segment that begins with a whole valid frame head is one at once; elsewhere three frames in a row are.
 cdef void http2_resync(oisp_http2* p) noexcept nogil
+# Nothing more comes while a boundary is looked for: fewer frames confirm one. 1: it was found; http2_feed, of nothing, reads on
+# from there.
+cdef int http2_last(oisp_http2* p) noexcept nogil
 # What the other direction said in SETTINGS: identifier and value as in its token.
 cdef void http2_setting(oisp_http2* p, uint32_t identifier, uint64_t value) noexcept nogil
 # Gives back what only the tokens of the last call need: for connections that may be idle for long.

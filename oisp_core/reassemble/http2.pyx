@@ -190,6 +190,11 @@ cdef bint is_boundary(const oisp_http2* p, const uint8_t* d) noexcept nogil:
     return fits_stream(p.role, &f) and fits_size(&f) and fits_flags(&f)
 
 
+cdef inline size_t frame_size(const uint8_t* d) noexcept nogil:
+    """Of the payload."""
+    return <size_t> d[0] << 16 | <size_t> d[1] << 8 | d[2]
+
+
 cdef int chain(const oisp_http2* p, const uint8_t* d, size_t size, bint* refuted) noexcept nogil:
     """Frame heads in a row from d[0], up to CHAIN. refuted: where the next one should be is something else."""
     cdef size_t at = 0
@@ -199,7 +204,7 @@ cdef int chain(const oisp_http2* p, const uint8_t* d, size_t size, bint* refuted
         if not is_boundary(p, d + at):
             refuted[0] = True
             return count
-        at += HEAD_SIZE + (<size_t> d[at] << 16 | <size_t> d[at + 1] << 8 | d[at + 2])
+        at += HEAD_SIZE + frame_size(d + at)
         count += 1
     return count
 
@@ -695,6 +700,26 @@ cdef bint seek(oisp_http2* p, const uint8_t* data, size_t size) noexcept nogil:
         p.region_at += 1
     trim_region(p)
     return False
+
+
+cdef int http2_last(oisp_http2* p) noexcept nogil:
+    """Two frame heads in a row, or one whose frame ends with the stream."""
+    cdef bint refuted = False
+    cdef int count
+    cdef uint32_t at = p.region_at
+    cdef const uint8_t* d
+    if p.state != STATE_SEEK:
+        return 0
+    while at + HEAD_SIZE <= p.region.size:
+        d = p.region.data + at
+        count = chain(p, d, p.region.size - at, &refuted)
+        if not refuted and (count > 1 or (count == 1 and p.region.size - at - HEAD_SIZE == frame_size(d))):
+            p.skipped += at
+            p.region_at = at
+            found(p)
+            return 1
+        at += 1
+    return 0
 
 
 cdef bint not_text(const oisp_http2* p) noexcept nogil:

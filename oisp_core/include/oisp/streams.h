@@ -22,7 +22,8 @@ enum oisp_stream_flags {
   OISP_STREAM_TOUCHED = 64,     /* the end of the request may have been lost */
   OISP_STREAM_OPEN_REQUEST =
       128, /* a hole may have swallowed bytes of it, and no length will tell: what comes next may */
-  OISP_STREAM_OPEN_RESPONSE = 256
+  OISP_STREAM_OPEN_RESPONSE = 256,
+  OISP_STREAM_SOCKET = 512      /* an extended CONNECT that asks for a WebSocket (RFC 8441) */
 };
 
 /* What waits: this head, then `size` bytes. */
@@ -46,7 +47,8 @@ typedef struct oisp_late {
 typedef struct oisp_stream {
   struct oisp_stream *bucket; /* next with the same hash */
   struct oisp_stream *newer, *older;
-  oisp_turn *turn;
+  oisp_turn *turn;         /* of `session`, where there is one */
+  struct oisp_session *session; /* the answer made a WebSocket of it: both bodies are its messages */
   oisp_buffer late;        /* of the response, while the request is not complete */
   oisp_buffer held[2];     /* pieces after a hole that may have touched this body */
   uint64_t length[2];      /* of the bodies, UINT64_MAX unknown */
@@ -79,10 +81,12 @@ typedef struct oisp_streams {
   oisp_stream_range lost[OISP_STREAM_RANGES];
   uint64_t lost_bytes[2]; /* of holes whose frames are not known, until reading goes on */
   uint64_t skipped[2];    /* as the parsers say, counted so far */
+  uint64_t fed[2];        /* when bytes came last */
   uint32_t highest;       /* stream that the client opened */
   uint8_t lost_next;      /* range to overwrite */
   uint8_t lossy;          /* requests may have been lost since `highest` */
   uint8_t losing[2];      /* a boundary is looked for */
+  uint8_t unconfirmed[2]; /* what is read began at a place that few frames confirm */
   oisp_verdict usual;     /* what the connection is asked */
   uint8_t mixed;
   uint8_t dismissed;      /* a rule names its host as never AI */

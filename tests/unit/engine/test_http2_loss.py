@@ -297,3 +297,42 @@ def test_a_lost_end_of_a_request_does_not_hold_its_answer_back() -> None:
     assert [e["data"]["messages"][0]["content"] for e in by_type(events, "ai.request")] == ["hi", "next"]
     assert by_type(events, "ai.response")[0]["data"]["choices"][0]["message"]["content"] == "hello"
     assert all(e["confidence"]["completeness"] == "full" for e in by_type(events, "ai.request"))
+
+
+@pytest.mark.parametrize("which", ["<", ">"])
+def test_at_the_end_fewer_frames_confirm_a_boundary_and_that_is_said(which: str) -> None:
+    """Behind a hole, in the middle of a segment: two frames, and then nothing more."""
+    talk = Talk()
+    talk.ask(1, "first")
+    talk.answer(1, "one")
+    engine = Engine(content="full", id_seed=1, limits={"linked_calls": 64})
+    body = asked("second") if which == ">" else answered("two", "id-3")
+    if which == "<":
+        talk.ask(3, "second")
+    for index, (direction, segment) in enumerate(talk.segments):
+        engine.feed(1, direction, START + index * TICK, segment)
+    engine.gap(1, which)
+    side, head = (talk.server, JSON) if which == "<" else (talk.client, request_fields())
+    tail = b"the rest of a frame whose head was lost, " * 3
+    engine.feed(1, which, START + 100 * TICK, tail + side.head(3, head) + data(3, body, end=True))
+    engine.close(1, START + 200 * TICK)
+    events = events_of(engine)
+    event = by_type(events, "ai.response" if which == "<" else "ai.request")[-1]
+    found = event["data"]["choices"][0]["message"] if which == "<" else event["data"]["messages"][0]
+    assert found["content"] == ("two" if which == "<" else "second")
+    assert "resync_unconfirmed" in event["confidence"]["reasons"]
+    assert sum("resync_unconfirmed" in e["confidence"]["reasons"] for e in events) == 1
+    if which == "<":
+        assert event["ts"].endswith(":20.100000Z")  # when it came, not when the connection ended
+
+
+def test_at_the_end_text_is_no_frame() -> None:
+    talk = Talk()
+    talk.ask(1, "first")
+    engine = Engine(content="full", id_seed=1, limits={"linked_calls": 64})
+    for index, (direction, segment) in enumerate(talk.segments):
+        engine.feed(1, direction, START + index * TICK, segment)
+    engine.gap(1, "<")
+    engine.feed(1, "<", START + 100 * TICK, b"some text that was in a frame, and nothing else" * 20)
+    engine.close(1)
+    assert not any("resync_unconfirmed" in e["confidence"]["reasons"] for e in events_of(engine))
