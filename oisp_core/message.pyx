@@ -299,11 +299,16 @@ cdef void tell_model(oisp_turn* t) noexcept nogil:
     exchange_path_model(t.x, name, n)
 
 
+cdef void tell_target(oisp_shared* s, oisp_turn* t) noexcept nogil:
+    """What the path says of the request: its model, whether a stream is asked for."""
+    tell_model(t)
+    exchange_target(<const oisp_dialects*> s.dialects, t.x, t.target)
+
+
 cdef bint turn_exchange(oisp_shared* s, oisp_turn* t) noexcept nogil:
     if not take_exchange(s, t):
         return False
-    tell_model(t)
-    exchange_target(<const oisp_dialects*> s.dialects, t.x, t.target)
+    tell_target(s, t)
     return True
 
 
@@ -325,7 +330,7 @@ cdef void read_request(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t
     if t.flags & OISP_TURN_REQUEST_DECODED or not take_exchange(s, t):
         return
     lent = data == t.requests.data and size == t.requests.size and lend_body(s, t)
-    tell_model(t)
+    tell_target(s, t)
     if lent:  # the arena moves when it grows
         data = t.x.arena.data
     t.flags |= OISP_TURN_REQUEST_DECODED

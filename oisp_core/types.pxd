@@ -197,6 +197,8 @@ cdef extern from "oisp/exchange.h" nogil:
         OISP_X_SYSTEM
         OISP_X_CACHED_ANSWER
         OISP_X_REWRITTEN
+        OISP_PROMPT_EXCLUDES_CACHE
+        OISP_COMPLETION_EXCLUDES_REASONING
         OISP_SAYS_ASK
         OISP_SAYS_BEGIN
         OISP_SAYS_END
@@ -265,6 +267,7 @@ cdef extern from "oisp/exchange.h" nogil:
         int64_t cache_write
         int64_t reasoning
         oisp_text raw
+        uint32_t conventions
     ctypedef struct oisp_exchange:
         oisp_buffer arena
         uint32_t arena_max

@@ -723,7 +723,7 @@ def anthropic_usage(wire: Raw | bytes) -> tuple[Usage, dict[str, Any]]:
     used = ANTHROPIC_USAGE.decode(wire)
     cached, made = used.cache_read_input_tokens, used.cache_creation_input_tokens
     usage = Usage(used.input_tokens + cached + made, used.output_tokens, cached_tokens=cached)
-    ext: dict[str, Any] = {"usage": {"cache_write_tokens": made}}
+    ext: dict[str, Any] = {"usage": {"cache_write_tokens": made, "conventions": ["prompt_excludes_cache"]}}
     if used.service_tier is not UNSET:
         ext["service_tier"] = used.service_tier
     return usage, ext

@@ -276,7 +276,7 @@ class AnthropicAnswer(Answer):
             "completion_tokens": wire["output_tokens"],
             "cached_tokens": cached,
         }
-        ext: dict[str, Any] = {"usage": {"cache_write_tokens": made}}
+        ext: dict[str, Any] = {"usage": {"cache_write_tokens": made, "conventions": ["prompt_excludes_cache"]}}
         if "service_tier" in wire:
             ext["service_tier"] = wire["service_tier"]
         return usage, {**ext, "raw": {"finish_reason": self.finish, "usage": wire}}

@@ -90,6 +90,7 @@ cdef extern from "oisp/dialect.h" nogil:
         OISP_SLOT_TOP_K
         OISP_SLOT_ASKS
         OISP_SLOT_BEGINS
+        OISP_SLOT_DELTAS
         OISP_SLOT_COUNT
         OISP_OP_SET
         OISP_OP_ONCE
@@ -101,6 +102,7 @@ cdef extern from "oisp/dialect.h" nogil:
         OISP_OP_PRESENT
         OISP_OP_COLLECT
         OISP_OP_MAX
+        OISP_OP_GROW
         OISP_AS_WIRE
         OISP_AS_JSON
         OISP_AS_BASE64
@@ -251,6 +253,7 @@ cdef struct work:
     uint8_t streaming        # 0 a request, 1 a whole answer, 2 an event of a stream
     uint8_t says             # of the message in hand: enum oisp_says
     uint8_t turn             # of a session: 0 none, ASK asked for, BEGIN being answered
+    uint8_t deltas           # the request asked for events that bring only what is new
     uint8_t restarted        # the event in hand repeats the whole answer: it brings nothing new
     uint32_t chunk_choice    # 1 + index into choices
     uint32_t chunk_start
@@ -605,6 +608,13 @@ cdef void note_sink(work* w, uint32_t at, uint16_t slot) noexcept nogil:
         w.sink_count = SINKS + 1
 
 
+# An event that says again what was said before, with more behind it.
+cdef bint repeats(const view* v, const oisp_text* t, const oisp_capture* c) noexcept nogil:
+    if v.w.deltas or t.size > c.size or t.form != OISP_TEXT_STRING:
+        return False
+    return memcmp(oisp_text_data(&v.w.x, t), wire(v) + c.at, t.size) == 0
+
+
 # One capture into one text, as its leaf says.
 cdef void put_capture(const view* v, oisp_text* t, const oisp_slot_leaf* leaf, const oisp_capture* c) noexcept nogil:
     cdef const uint8_t* data = wire(v) + c.at
@@ -625,10 +635,13 @@ cdef void put_capture(const view* v, oisp_text* t, const oisp_slot_leaf* leaf, c
     elif container or as_json:
         put_json(v.w, t, data, c.size, c.flags & OISP_CAPTURE_DIRTY)
     elif c.kind == OISP_JSON_STRING:
-        if leaf.op != OISP_OP_APPEND:
+        if leaf.op != OISP_OP_APPEND and leaf.op != OISP_OP_GROW:
             text_clear(t)
-        if v.w.streaming == 2 and leaf.op == OISP_OP_APPEND:
+        elif v.w.streaming == 2:
             note_sink(v.w, c.at, leaf.slot)
+        if leaf.op == OISP_OP_GROW and repeats(v, t, c):
+            put_string(v.w, t, data + t.size, c.size - t.size, c.flags)
+            return
         if leaf.word:
             put_constant(v, t, leaf.word)
             data = wire(v) + c.at
@@ -654,6 +667,8 @@ cdef void fill_text(const view* v, oisp_text* t, uint16_t record, int slot, cons
         collect_numbers(v, t, record, slot, k, low)
     elif leaf.op != OISP_OP_APPEND:
         put_capture(v, t, leaf, v.caps + i)
+        if leaf.op == OISP_OP_GROW and v.w.streaming == 2:
+            return
     else:
         append_captures(v, t, record, slot, k, low)
         if v.w.streaming == 2:
@@ -802,13 +817,13 @@ cdef bint present(const picks* k, int slot) noexcept nogil:
     return k.at[slot] != 0
 
 
-# A flag whose capture may be a JSON bool or a word.
+# A flag whose capture may be a JSON bool or a word: any but "false" and the empty one (a form has nothing else).
 cdef int flag_of(const view* v, const picks* k, int slot) noexcept nogil:
     if k.at[slot] == 0:
         return -1
     cdef const oisp_capture* c = v.caps + k.at[slot] - 1
     if c.kind == OISP_JSON_STRING:
-        return c.size == 4 and memcmp(wire(v) + c.at, b"true", 4) == 0
+        return c.size != 0 and not (c.size == 5 and memcmp(wire(v) + c.at, b"false", 5) == 0)
     return c.kind != OISP_JSON_FALSE
 
 
@@ -1278,6 +1293,7 @@ cdef void fill_request(const view* v, uint16_t record, const picks* k, uint32_t 
     fill_text(v, &x.system, record, OISP_SLOT_SYSTEM, k, 0, high)
     if present(k, OISP_SLOT_ASKS):
         v.w.says |= OISP_SAYS_ASK
+    v.w.deltas |= <uint8_t> (flag_of(v, k, OISP_SLOT_DELTAS) > 0)
     fill_text(v, &x.tool_choice, record, OISP_SLOT_TOOL_CHOICE, k, 0, high)
     fill_text(v, &x.temperature, record, OISP_SLOT_TEMPERATURE, k, 0, high)
     fill_text(v, &x.top_p, record, OISP_SLOT_TOP_P, k, 0, high)
@@ -2003,15 +2019,17 @@ cdef void normalise_usage(const oisp_dialect* d, oisp_usage* u) noexcept nogil:
     cdef bint excludes = d.flags & OISP_DIALECT_PROMPT_EXCLUDES_CACHE
     if not excludes and u.cached != OISP_ABSENT and u.prompt != OISP_ABSENT and u.cached > u.prompt:
         excludes = True          # more cached than all: this provider counts them apart
-    if excludes and u.prompt != OISP_ABSENT:
+    if excludes and u.prompt != OISP_ABSENT and (u.cached != OISP_ABSENT or u.cache_write != OISP_ABSENT):
         u.prompt = plus(plus(u.prompt, u.cached), u.cache_write)
+        u.conventions |= OISP_PROMPT_EXCLUDES_CACHE
     excludes = d.flags & OISP_DIALECT_COMPLETION_EXCLUDES_REASONING
     if not excludes and u.reasoning != OISP_ABSENT and u.total != OISP_ABSENT and u.reasoning > 0:
         # the gap says it, without knowing the host
         if u.prompt != OISP_ABSENT and u.completion != OISP_ABSENT and u.prompt + u.completion + u.reasoning == u.total:
             excludes = True
-    if excludes:
+    if excludes and u.reasoning != OISP_ABSENT:
         u.completion = plus(u.completion, u.reasoning)
+        u.conventions |= OISP_COMPLETION_EXCLUDES_REASONING
 
 
 cdef void sort_choices(oisp_exchange* x) noexcept nogil:
@@ -2125,7 +2143,7 @@ cdef void exchange_reset(oisp_exchange* x) noexcept nogil:
     forget_shapes(w)
     w.chunk_choice = 0
     w.streaming = 0
-    w.says = w.turn = 0
+    w.says = w.turn = w.deltas = 0
 
 
 cdef void exchange_free(oisp_exchange* x) noexcept nogil:

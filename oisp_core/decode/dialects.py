@@ -50,13 +50,13 @@ OTHER_SLOTS = [
     "stream", "input_count", "images", "index", "server", "custom", "success", "error", "terminal", "restart",
     "cached_answer", "embedding_count", "dimensions", "prompt_tokens", "completion_tokens", "total_tokens",
     "cached_tokens", "cache_write_tokens", "reasoning_tokens", "inner", "top_k", "asks",
-    "begins",
+    "begins", "deltas",
 ]
 # fmt: on
 SLOTS = {name: number for number, name in enumerate([*TEXT_SLOTS, *OTHER_SLOTS])}
 
-SET, ONCE, APPEND, MERGE, SUM, COUNT, LENGTH, PRESENT, COLLECT, MAX = range(10)
-OPS = {"set": SET, "once": ONCE, "append": APPEND, "merge": MERGE, "max": MAX}
+SET, ONCE, APPEND, MERGE, SUM, COUNT, LENGTH, PRESENT, COLLECT, MAX, GROW = range(11)
+OPS = {"set": SET, "once": ONCE, "append": APPEND, "merge": MERGE, "max": MAX, "grow": GROW}
 AS_WIRE, AS_JSON, AS_BASE64, AS_EMBEDDED = range(4)
 
 FLAGS = {"prompt_excludes_cache": 1, "completion_excludes_reasoning": 2, "calls_finish": 4}
@@ -97,7 +97,7 @@ RECORDS: dict[str, tuple[int, set[str], set[str]]] = {
         {
             "model", "system", "stream", "tool_choice", "temperature", "top_p", "max_tokens", "frequency_penalty",
             "presence_penalty", "stop", "previous_id", "conversation", "user", "input_count", "images", "inner",
-            "query", "source", "top_k", "dimensions", "client_name", "client_version", "asks",
+            "query", "source", "top_k", "dimensions", "client_name", "client_version", "asks", "deltas",
         },
         {"messages", "tools", "calls", "answers"},
     ),
@@ -125,7 +125,7 @@ def default_kinds(slot: str) -> int:
         return NUMBER
     if slot == "usage":
         return OBJECT
-    if slot == "stream" or slot == "success":
+    if slot in ("stream", "success", "deltas"):
         return FALSE | TRUE | STRING
     if slot in ("arguments", "tool_choice"):
         return STRING | OBJECT

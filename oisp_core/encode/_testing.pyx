@@ -215,6 +215,7 @@ cdef class Exchange:
         x.usage.cached = usage.get("cached", ABSENT)
         x.usage.cache_write = usage.get("cache_write", ABSENT)
         x.usage.reasoning = usage.get("reasoning", ABSENT)
+        x.usage.conventions = usage.get("conventions", 0)
         put_text(x, &x.usage.raw, usage.get("raw"))
         self.choices(spec.get("choices", ()))
         self.calls(spec.get("calls", ()))

@@ -16,6 +16,7 @@ from oisp_core.types cimport (
     OISP_MODEL_REASONING, OISP_MODEL_STREAMING, OISP_MODEL_SYSTEM_MESSAGES, OISP_MODEL_VISION, OISP_MODEL_WEB_SEARCH,
     OISP_OK, OISP_PART_SYSTEM, OISP_POLICY_FULL, OISP_POLICY_METADATA, OISP_POLICY_REDACTED, OISP_TEXT_JSON,
     OISP_TEXT_NONE, OISP_TEXT_PLAIN, OISP_TEXT_REWRITTEN, OISP_TEXT_STRING, OISP_TEXT_TRUNCATED, OISP_X_CACHED_ANSWER,
+    OISP_COMPLETION_EXCLUDES_REASONING, OISP_PROMPT_EXCLUDES_CACHE,
     OISP_X_LIMIT, OISP_X_REQUEST_BAD, OISP_X_RESPONSE_BAD, OISP_X_RESPONSE_CUT, OISP_X_REWRITTEN, OISP_X_STREAM_ASKED,
     OISP_X_STREAM_NOT_ASKED, OISP_X_SYSTEM, oisp_buffer, oisp_buffer_free, oisp_buffer_wipe, oisp_call, oisp_choice,
     oisp_client, oisp_confidence, oisp_cost, oisp_exchange, oisp_facts, oisp_hit, oisp_message_part, oisp_model,
@@ -1528,16 +1529,31 @@ cdef void put_server_calls(oisp_line* to) noexcept nogil:
         line_put(to, b"]")
 
 
+cdef void put_counting(oisp_line* to) noexcept nogil:
+    """What has no place in `data.usage`, and how the provider's own numbers are to be read where they differ from those."""
+    cdef const oisp_usage* u = &to.x.usage
+    if u.cache_write == ABSENT and u.conventions == 0:
+        return
+    line_key(to, b'"usage":{')
+    integer_member(to, b'"cache_write_tokens":', u.cache_write)
+    if u.conventions:
+        line_key(to, b'"conventions":[')
+        if u.conventions & OISP_PROMPT_EXCLUDES_CACHE:
+            line_put(to, b'"prompt_excludes_cache"')
+        if u.conventions & OISP_COMPLETION_EXCLUDES_REASONING:
+            line_comma(to)
+            line_put(to, b'"completion_excludes_reasoning"')
+        line_put(to, b"]")
+    line_put(to, b"}")
+
+
 cdef void put_response_ext(oisp_line* to) noexcept nogil:
     cdef const oisp_exchange* x = to.x
     begin_ext(to)
     bool_member(to, b'"streamed":', to.f.streamed)
     put_choice_texts(to, b'"reasoning":', b'"reasoning_length":', OISP_FIELD_REASONING, MISSING_REASONING)
     put_choice_texts(to, b'"refusal":', b'"refusal_length":', OISP_FIELD_REFUSAL, 0)
-    if x.usage.cache_write != ABSENT:
-        line_key(to, b'"usage":{"cache_write_tokens":')
-        line_integer(to, x.usage.cache_write)
-        line_put(to, b"}")
+    put_counting(to)
     text_member(to, b'"service_tier":', &x.service_tier)
     put_server_calls(to)
     put_response_raw(to)

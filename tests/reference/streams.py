@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import struct
+import zlib
 from collections.abc import Iterator
 
 
@@ -68,6 +69,20 @@ def _headers(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
             at += 2
         yield name, raw[at : at + size]
         at += size
+
+
+def aws_frame(name: str, payload: bytes) -> bytes:
+    """One message of application/vnd.amazon.eventstream: lengths, headers, payload, checksums."""
+
+    def header(key: str, value: str) -> bytes:
+        return bytes([len(key)]) + key.encode() + b"\x07" + len(value).to_bytes(2, "big") + value.encode()
+
+    headers = header(":event-type", name) + header(":content-type", "application/json")
+    headers += header(":message-type", "event")
+    prelude = (16 + len(headers) + len(payload)).to_bytes(4, "big") + len(headers).to_bytes(4, "big")
+    prelude += zlib.crc32(prelude).to_bytes(4, "big")
+    whole = prelude + headers + payload
+    return whole + zlib.crc32(whole).to_bytes(4, "big")
 
 
 FRAMINGS = {0: None, 1: sse, 2: ndjson, 3: json_array, 4: eventstream}

@@ -48,6 +48,10 @@ Event = dict[str, Any]
 Text = Any
 
 
+# enum oisp_usage_convention
+CONVENTIONS = {1: "prompt_excludes_cache", 2: "completion_excludes_reasoning"}
+
+
 def unescape(data: bytes) -> str:
     """The inside of a JSON string; what is left of surrogates pairs with nothing."""
     return re.sub("[\ud800-\udfff]", "\ufffd", json.loads(b'"' + data + b'"', strict=True))
@@ -373,9 +377,13 @@ class Twin:
         self.answer_missing(data)
         raw = optional(finish_reason=word, usage=self.raw_usage(), arguments=self.raw_arguments() or None)
         server = [i for i, c in enumerate(x.get("calls", ())) if c.get("server")]
-        cache = x.get("usage", {}).get("cache_write")
+        counting = optional(
+            cache_write_tokens=x.get("usage", {}).get("cache_write"),
+            conventions=[word for bit, word in CONVENTIONS.items() if x.get("usage", {}).get("conventions", 0) & bit]
+            or None,
+        )
         ext = self.ext(streamed=bool(f.get("streamed")), **self.choice_texts(), server_tool_calls=server, raw=raw,
-                       usage=None if cache is None else {"cache_write_tokens": cache},
+                       usage=counting or None,
                        **self.strings(service_tier=x.get("service_tier")))  # fmt: skip
         return {"data": data, "ext": ext, "related_events": self.related(f.get("request_event"), "caused_by")}
 

@@ -99,7 +99,8 @@ enum oisp_item_kind {
   X(INNER) \
   X(TOP_K) \
   X(ASKS) \
-  X(BEGINS)
+  X(BEGINS) \
+  X(DELTAS)
 
 #define OISP_SLOT_ENUM(name) OISP_SLOT_##name,
 enum oisp_slot { OISP_TEXT_SLOTS(OISP_SLOT_ENUM) OISP_OTHER_SLOTS(OISP_SLOT_ENUM) OISP_SLOT_COUNT };
@@ -116,38 +117,39 @@ enum oisp_slot_op {
   OISP_OP_LENGTH = 6, /* elements of an array; of base64 text: how many 32-bit floats */
   OISP_OP_PRESENT = 7, /* 1 where there is one */
   OISP_OP_COLLECT = 8, /* numbers become members of one object, under their keys */
-  OISP_OP_MAX = 9      /* a number that only grows */
+  OISP_OP_MAX = 9,     /* a number that only grows */
+  OISP_OP_GROW = 10 /* text of which each event repeats what was said before, unless the request asked for deltas */
 };
 
 enum oisp_slot_as {
   OISP_AS_WIRE = 0,
-  OISP_AS_JSON = 1,    /* the wire's JSON, strings with their quotes */
-  OISP_AS_BASE64 = 2,  /* a document of the inner dialect, in base64 */
+  OISP_AS_JSON = 1, /* the wire's JSON, strings with their quotes */
+  OISP_AS_BASE64 = 2, /* a document of the inner dialect, in base64 */
   OISP_AS_EMBEDDED = 3 /* a document of the inner dialect, as an object of the wire */
 };
 
 /* Beside each leaf of the scanner. */
 typedef struct oisp_slot_leaf {
   uint16_t record; /* the record whose slot it fills */
-  uint16_t opens;  /* not 0: the object is this record (slot is 0) */
-  uint16_t map;    /* 1 + index into maps; of a leaf that opens a record: 1 when nothing inside belongs to `record` */
+  uint16_t opens; /* not 0: the object is this record (slot is 0) */
+  uint16_t map; /* 1 + index into maps; of a leaf that opens a record: 1 when nothing inside belongs to `record` */
   uint8_t slot;
-  uint8_t rank;    /* among alternatives of one slot the lowest that is present wins */
+  uint8_t rank; /* among alternatives of one slot the lowest that is present wins */
   uint8_t op;
   uint8_t as;
-  uint16_t word;   /* 1 + index into words: what stands before the text, or the key of a collected number */
+  uint16_t word; /* 1 + index into words: what stands before the text, or the key of a collected number */
 } oisp_slot_leaf;
 
 typedef struct oisp_record_def {
   uint8_t kind;
-  uint8_t fresh;   /* 1: always a new item, never joined by index or id; 2: joined by place, see oisp_hit */
+  uint8_t fresh; /* 1: always a new item, never joined by index or id; 2: joined by place, see oisp_hit */
   uint16_t parent; /* record it stands in; 0 for a section */
-  uint8_t role;    /* enum oisp_role when the wire says none */
-  uint8_t server;  /* calls: run by the provider */
-  uint8_t custom;  /* calls: arguments are free text */
-  uint8_t system;  /* messages: a system prompt that has a place of its own */
-  uint16_t type;   /* calls: 1 + index into words when the wire has no word for the type */
-  uint16_t name;   /* calls and tools: the same for the name */
+  uint8_t role; /* enum oisp_role when the wire says none */
+  uint8_t server; /* calls: run by the provider */
+  uint8_t custom; /* calls: arguments are free text */
+  uint8_t system; /* messages: a system prompt that has a place of its own */
+  uint16_t type; /* calls: 1 + index into words when the wire has no word for the type */
+  uint16_t name; /* calls and tools: the same for the name */
 } oisp_record_def;
 
 /* word -> value of an enum of the contract (or a flag). */
@@ -166,7 +168,7 @@ typedef struct oisp_map {
 } oisp_map;
 
 typedef struct oisp_section {
-  uint32_t root;   /* node, 0: the dialect has no such section */
+  uint32_t root; /* node, 0: the dialect has no such section */
   uint16_t record; /* its own record */
   uint16_t reserved;
   uint32_t event_node; /* node whose tests are run on the name of an event, 0 none */
@@ -176,8 +178,8 @@ enum oisp_dialect_flags {
   OISP_DIALECT_PROMPT_EXCLUDES_CACHE = 1,
   OISP_DIALECT_COMPLETION_EXCLUDES_REASONING = 2,
   OISP_DIALECT_CALLS_FINISH = 4, /* no word of its own for tool calls: stop with calls means tool_calls */
-  OISP_DIALECT_HAS_CHOICES = 8,   /* an answer that is no error has at least one choice, be it empty */
-  OISP_DIALECT_STREAMS = 16,      /* every answer is asked for as a stream: the path says so */
+  OISP_DIALECT_HAS_CHOICES = 8, /* an answer that is no error has at least one choice, be it empty */
+  OISP_DIALECT_STREAMS = 16, /* every answer is asked for as a stream: the path says so */
   OISP_DIALECT_STREAMS_UNLESS_REFUSED = 32
 };
 
@@ -192,7 +194,7 @@ typedef struct oisp_dialect {
   uint32_t name; /* in the pool */
   uint16_t name_size;
   uint8_t framing; /* how its streams are framed */
-  uint8_t hook;    /* enum of named hooks, 0 none */
+  uint8_t hook; /* enum of named hooks, 0 none */
   uint32_t flags;
   oisp_section request, response, stream;
   uint32_t inner; /* first of inners */

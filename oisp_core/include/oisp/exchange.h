@@ -113,6 +113,8 @@ typedef struct oisp_choice {
   oisp_text finish_raw;
 } oisp_choice;
 
+enum oisp_usage_convention { OISP_PROMPT_EXCLUDES_CACHE = 1, OISP_COMPLETION_EXCLUDES_REASONING = 2 };
+
 /* As the provider counts; encode/ gets the normalised values from `oisp_usage` after decode_finish(). */
 typedef struct oisp_usage {
   int64_t prompt; /* OISP_ABSENT where not said */
@@ -122,6 +124,7 @@ typedef struct oisp_usage {
   int64_t cache_write;
   int64_t reasoning;
   oisp_text raw; /* JSON, merged when a stream says it in pieces */
+  uint32_t conventions; /* enum oisp_usage_convention: where the provider's own numbers differ from these */
 } oisp_usage;
 
 enum oisp_exchange_flags {

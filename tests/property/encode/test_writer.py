@@ -153,6 +153,7 @@ EXCHANGE = some(
                 "total": TOKENS,
                 "cached": TOKENS,
                 "cache_write": TOKENS,
+                "conventions": st.integers(0, 3),
                 "reasoning": TOKENS,
                 "raw": wire_json(OBJECTS.filter(bool)),
             }

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ import yaml
 
 from oisp_core import Engine, validate
 from oisp_core.engine import Request, Response
+from tests.reference.streams import aws_frame
 
 FOLDER = Path(__file__).resolve().parents[2] / "vectors" / "dialects"
 START = 1_700_000_000_000_000_000
@@ -29,6 +31,18 @@ def cases() -> list[Any]:
     return found
 
 
+def answer_of(case: dict[str, Any]) -> tuple[str, bytes]:
+    """Content type and body."""
+    if "frames" not in case:
+        return case.get("type", "application/json"), case["response"].encode()
+    body = b""
+    for name, document in case["frames"]:
+        if case.get("chunk"):
+            document = json.dumps({"bytes": base64.b64encode(document.encode()).decode()})
+        body += aws_frame(name, document.encode())
+    return "application/vnd.amazon.eventstream", body
+
+
 def run(case: dict[str, Any], content: str) -> list[dict[str, Any]]:
     engine = Engine(content=content, id_seed=1)  # type: ignore[arg-type]
     headers = [("Content-Type", "application/json"), *(case.get("headers") or {}).items()]
@@ -40,10 +54,11 @@ def run(case: dict[str, Any], content: str) -> list[dict[str, Any]]:
         ts_ns=START,
         ts_end_ns=START + 50 * MS,
     )
+    kind, body = answer_of(case)
     response = Response(
         status=case.get("status", 200),
-        headers=[("Content-Type", case.get("type", "application/json"))],
-        body=case["response"].encode(),
+        headers=[("Content-Type", kind)],
+        body=body,
         ts_ns=START + 200 * MS,
         ts_end_ns=START + 250 * MS,
         complete=not case.get("cut", False),
