@@ -51,7 +51,9 @@ struct {
 struct {
   MAP_NUMBER(type, BPF_MAP_TYPE_HASH);
   MAP_NUMBER(max_entries, 16384);
+#ifdef OISP_MODERN /* kernels of the basic build warn of such maps in tracing programs */
   MAP_NUMBER(map_flags, BPF_F_NO_PREALLOC);
+#endif
   MAP_TYPE(key, struct goroutine);
   MAP_TYPE(value, struct thread);
 } goroutines SEC(".maps");
@@ -147,6 +149,8 @@ INLINE void count_loss(u32 cause, u64 records, int direction, u64 bytes) {
   if (!l)
     return;
   __sync_fetch_and_add(&l->records, records);
+  if (!bytes) /* of a constant zero the compiler makes an atomic OR, which no kernel before 5.12 loads */
+    return;
   if (direction == OISP_WRITE)
     __sync_fetch_and_add(&l->bytes[0], bytes);
   else
@@ -202,7 +206,7 @@ INLINE void count_holder(u32 tgid, s64 change) {
     bpf_map_update_elem(&holders, &tgid, &zero, BPF_NOEXIST);
     n = bpf_map_lookup_elem(&holders, &tgid);
   }
-  if (n)
+  if (n && change) /* see count_loss */
     __sync_fetch_and_add(n, change);
 }
 
@@ -387,10 +391,12 @@ INLINE void fill(struct walk *w, u64 round, struct oisp_record_data *r, u64 n, c
   r->offset += round * OISP_RECORD_CHUNK;
   r->sequence += round;
   asm volatile("" : "+r"(n));
-  if (n - 1 >= class)
+  if (n > class)
     n = class; /* never taken; the verifier wants the bound on this very register */
-  last = (n - 1) & ~7ULL;
-  *(u64 *)(payload + (last & (class - 1))) = 0; /* the padding must not show what the ring held before */
+  last = n - 1;
+  asm volatile("" : "+r"(last)); /* else the mask is left out, and verifiers before 6.18 know no bound */
+  last &= (class - 1) & ~7ULL;
+  *(u64 *)(payload + last) = 0; /* the padding must not show what the ring held before */
   r->captured = n;
   r->head.size = sizeof(*r) + last + 8;
   if (bpf_probe_read_user(payload, n, (const void *)(w->transfer->from + round * OISP_RECORD_CHUNK))) {

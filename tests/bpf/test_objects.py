@@ -120,3 +120,24 @@ def test_map_values_have_the_sizes_of_the_structs(repo_root):
         total += sizes[kind] * int(count or 1)
     assert total == program.CONN_SIZE
     assert program.HANDLE.size == struct.calcsize("<QII")
+
+
+@pytest.mark.parametrize(("which", "arch"), list(itertools.product(objects.PROGRAMS, ARCHITECTURES)))
+def test_the_basic_build_has_no_atomics_but_adding(which, arch):
+    """Kernels before 5.12 refuse every other one. The compiler makes an OR of an addition of nothing."""
+    image = objects.path(which, "basic", arch).read_bytes()
+    (sections,) = struct.unpack_from("<Q", image, 0x28)
+    size, count, _ = struct.unpack_from("<HHH", image, 0x3A)
+    atomics = 0
+    for number in range(count):
+        head = struct.unpack_from("<IIQQQQIIQQ", image, sections + number * size)
+        if head[1] != 1 or not head[2] & 4:  # SHT_PROGBITS, SHF_EXECINSTR
+            continue
+        at, end = head[4], head[4] + head[5]
+        while at < end:
+            code, _, _, operation = struct.unpack_from("<BBhi", image, at)
+            if code in (0xDB, 0xC3):  # BPF_STX | BPF_ATOMIC
+                atomics += 1
+                assert operation == 0, f"instruction {(at - head[4]) // 8}"
+            at += 16 if code == 0x18 else 8
+    assert atomics
