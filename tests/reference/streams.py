@@ -72,13 +72,14 @@ def _headers(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
 
 
 def aws_frame(name: str, payload: bytes) -> bytes:
-    """One message of application/vnd.amazon.eventstream: lengths, headers, payload, checksums."""
+    """A message of an AWS event stream: lengths, headers, payload, checksums; `!NAME` is an exception."""
 
     def header(key: str, value: str) -> bytes:
         return bytes([len(key)]) + key.encode() + b"\x07" + len(value).to_bytes(2, "big") + value.encode()
 
-    headers = header(":event-type", name) + header(":content-type", "application/json")
-    headers += header(":message-type", "event")
+    kind = "exception" if name.startswith("!") else "event"
+    headers = header(f":{kind}-type", name.lstrip("!")) + header(":content-type", "application/json")
+    headers += header(":message-type", kind)
     prelude = (16 + len(headers) + len(payload)).to_bytes(4, "big") + len(headers).to_bytes(4, "big")
     prelude += zlib.crc32(prelude).to_bytes(4, "big")
     whole = prelude + headers + payload

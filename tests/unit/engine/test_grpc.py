@@ -125,6 +125,85 @@ def test_a_stream_that_the_client_leaves() -> None:
     assert answer["confidence"]["completeness"] == "partial"
 
 
+def struct(**members: str) -> bytes:
+    return encode(*((1, encode((1, key), (2, encode((3, value))))) for key, value in members.items()))
+
+
+VERTEX_ASK = encode(
+    (5, "projects/p/locations/l/publishers/google/models/gemini-2.5-flash"),
+    (2, encode((1, "user"), (2, encode((1, "weather?"))), (2, encode((2, encode((1, "image/png"), (2, b"\x89PNG"))))))),
+    (2, encode((1, "model"), (2, encode((5, encode((1, "look"), (2, struct(city="Rome")))))))),
+    (2, encode((1, "user"), (2, encode((6, encode((1, "look"), (2, struct(sky="clear")))))))),
+    (8, encode((2, encode((1, "Be brief."))))),
+    (6, encode((1, encode((1, "look"), (2, "looks at the sky"))))),
+    (4, encode((5, 64), (6, "END"))),
+)
+VERTEX_ANSWER = encode(
+    (2, encode((2, encode((1, "model"), (2, encode((1, "hm"), (10, 1))), (2, encode((1, "Clear."))))), (3, 1))),
+    (4, encode((1, 9), (2, 2), (3, 14), (14, 3))),
+    (11, "gemini-2.5-flash"),
+    (13, "r1"),
+)
+GEMINI_ASK = encode((1, "models/gemini-2.5-flash"), (2, encode((1, encode((2, "weather?"))), (2, "user"))))
+GEMINI_CALL = encode((4, encode((3, "f1"), (1, "look"), (2, struct(city="Rome")))))
+GEMINI_ANSWER = encode(
+    (1, encode((1, encode((1, GEMINI_CALL), (2, "model"))), (2, 1))),
+    (3, encode((1, 4), (2, 5), (3, 9))),
+    (4, "gemini-2.5-flash"),
+)
+
+
+def exchange(host: str, path: str, ask: bytes, *answers: bytes) -> list[Event]:
+    talk = Call()
+    head = [(":method", "POST"), (":scheme", "https"), (":path", path), (":authority", host)]
+    talk.send(talk.client.head(1, [*head, ("content-type", "application/grpc")]), data(1, framed(ask), end=True))
+    talk.open()
+    talk.say(*answers)
+    talk.end()
+    return play(talk.segments)
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_vertex(streamed: bool) -> None:
+    method = "StreamGenerateContent" if streamed else "GenerateContent"
+    path = f"/google.cloud.aiplatform.v1.PredictionService/{method}"
+    result, asked, answer = exchange("us-central1-aiplatform.googleapis.com", path, VERTEX_ASK, VERTEX_ANSWER)
+    said = asked["data"]
+    assert said["model"]["id"].endswith("gemini-2.5-flash")
+    assert (said["streaming"], said["has_system_prompt"], said["image_count"]) == (streamed, True, 1)
+    assert [m["role"] for m in said["messages"]] == ["user", "assistant", "user"]
+    assert said["messages"][0]["content"] == "weather?"
+    assert said["parameters"] == {"max_tokens": 64, "stop": ["END"]}
+    assert said["tools"][0]["name"] == "look"
+    assert result["data"]["result"] == {"sky": "clear"}
+    got = answer["data"]
+    assert got["choices"][0]["message"]["content"] == "Clear."
+    assert answer["ext"]["oisp"]["reasoning"] == "hm"
+    assert got["finish_reason"] == "stop"
+    assert [got["usage"][f"{name}_tokens"] for name in ("prompt", "completion", "total", "reasoning")] == [9, 5, 14, 3]
+    assert got["provider_request_id"] == "r1"
+
+
+def test_gemini() -> None:
+    path = "/google.ai.generativelanguage.v1beta.GenerativeService/StreamGenerateContent"
+    asked, answer, call = exchange("generativelanguage.googleapis.com", path, GEMINI_ASK, GEMINI_ANSWER)
+    assert asked["data"]["model"]["id"] == "models/gemini-2.5-flash"
+    assert answer["data"]["finish_reason"] == "tool_calls"
+    assert answer["data"]["usage"]["total_tokens"] == 9
+    assert (call["data"]["call_id"], call["data"]["arguments"]) == ("f1", {"city": "Rome"})
+
+
+def test_a_deferred_answer_is_fetched() -> None:
+    asked, answer = exchange(
+        "api.x.ai", "/xai_api.Chat/GetDeferredCompletion", encode((1, "d-1")), encode((1, ANSWER), (2, 1))
+    )
+    assert asked["ext"]["oisp"]["kind"] == "other"
+    assert answer["data"]["provider_request_id"] == "id-1"
+    assert answer["data"]["choices"][0]["message"]["content"] == "Grok."
+    (_, pending) = exchange("api.x.ai", "/xai_api.Chat/GetDeferredCompletion", encode((1, "d-1")), encode((2, 3)))
+    assert "choices" not in pending["data"]
+
+
 @pytest.mark.parametrize("body", [b"\xff" * 20, b"\x0a\x40abc", ANSWER[:-3], b"\x0b\x0c", encode((3, "x"))])
 def test_what_is_no_message_is_not_a_wrong_one(body: bytes) -> None:
     call = Call()

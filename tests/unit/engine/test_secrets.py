@@ -95,6 +95,36 @@ def chat_stream(s: Invented) -> bytes:
     return b"".join([*pieces, event({"tool_calls": [call]}), event({"reasoning": s.answer}), b"data: [DONE]\n\n"])
 
 
+def grpc(s: Invented, packed: bool = True) -> list[tuple[int, bytes]]:
+    """A stream of messages of Protocol Buffers."""
+    from tests.reference.h2wire import Talk, data
+    from tests.reference.protobuf import encode
+
+    def framed(message: bytes) -> bytes:
+        body = gzip.compress(message) if packed else message
+        return bytes([packed]) + len(body).to_bytes(4, "big") + body
+
+    tool = encode((1, encode((1, "f"), (2, s.system))))
+    history = encode((2, 2), (4, encode((1, "c0"), (2, 1), (10, encode((1, "f"), (2, s.arguments))))))
+    result = encode((1, encode((1, s.result))), (2, 5), (7, "c0"))
+    ask = encode(
+        (1, encode((1, encode((1, s.prompt * 3))), (2, 1))), (1, history), (1, result), (2, "grok-4"), (17, tool)
+    )
+    call = encode((1, "c1"), (2, 1), (10, encode((1, "f"), (2, json.dumps({"x": s.arguments})))))
+    delta = encode((1, s.answer), (2, 2), (3, call), (4, s.answer))
+    head = [(":method", "POST"), (":scheme", "https"), (":path", f"/xai_api.Chat/GetCompletionChunk?key={s.query}")]
+    head += [(":authority", "api.x.ai"), ("content-type", "application/grpc"), ("grpc-encoding", "gzip")]
+    talk = Talk()
+    talk.send(talk.client.head(1, [*head, ("authorization", f"Bearer {s.key}")]), data(1, framed(ask), end=True))
+    talk.reply(
+        talk.server.head(1, [(":status", "200"), ("content-type", "application/grpc"), ("grpc-encoding", "gzip")])
+    )
+    for _ in range(3):
+        talk.reply(data(1, framed(encode((1, "id"), (2, encode((1, delta)))))))
+    talk.reply(talk.server.head(1, [("grpc-status", "0")], end=True))
+    return [(0 if way == ">" else 1, data_) for way, data_ in talk.segments]
+
+
 def http1(s: Invented, reply: bytes, kind: str, coding: str = "") -> list[tuple[int, bytes]]:
     body = chat_request(s)
     if coding:
@@ -111,12 +141,17 @@ def code(body: bytes, coding: str) -> bytes:
         return gzip.compress(body)
     if coding == "deflate":
         return zlib.compress(body)
+    if coding == "br":
+        import brotli
+
+        packed: bytes = brotli.compress(body)
+        return packed
     import zstandard
 
     return zstandard.compress(body)
 
 
-def http2(s: Invented, reply: bytes, kind: str) -> list[tuple[int, bytes]]:
+def http2(s: Invented, reply: bytes, kind: str, coding: str = "") -> list[tuple[int, bytes]]:
     from h2.config import H2Configuration
     from h2.connection import H2Connection
 
@@ -126,11 +161,13 @@ def http2(s: Invented, reply: bytes, kind: str) -> list[tuple[int, bytes]]:
     server.initiate_connection()
     names = [(":method", "POST"), (":scheme", "https"), (":authority", "api.openai.com")]
     names += [(":path", f"/v1/chat/completions?key={s.query}"), ("authorization", f"Bearer {s.key}")]
-    client.send_headers(1, names)
-    client.send_data(1, chat_request(s), end_stream=True)
+    coded = [("content-encoding", coding)] if coding else []
+    reply = code(reply, coding) if coding else reply
+    client.send_headers(1, names + coded)
+    client.send_data(1, code(chat_request(s), coding) if coding else chat_request(s), end_stream=True)
     asked = client.data_to_send()
     server.receive_data(asked)
-    server.send_headers(1, [(":status", "200"), ("content-type", kind)])
+    server.send_headers(1, [(":status", "200"), ("content-type", kind), *coded])
     server.send_data(1, reply, end_stream=True)
     return [(0, asked), (1, server.data_to_send())]
 
@@ -150,10 +187,12 @@ CASES = {
     "http2 stream": lambda s: cut(http2(s, chat_stream(s), SSE), 300),
 }
 CODED = {
-    f"http1 {coding} {name}": (lambda s, c=coding, r=reply, k=kind: http1(s, r(s), k, c))
-    for coding in ("gzip", "deflate", "zstd")
+    f"{wire.__name__} {coding} {name}": (lambda s, w=wire, c=coding, r=reply, k=kind: w(s, r(s), k, c))
+    for wire in (http1, http2)
+    for coding in ("gzip", "deflate", "br", "zstd")
     for name, reply, kind in (("whole", chat_answer, JSON), ("stream", chat_stream, SSE))
 }
+CODED["grpc"] = grpc
 
 
 @pytest.mark.parametrize("name", [*CASES, *CODED])
@@ -166,6 +205,52 @@ def test_the_output_holds_no_secret(name: str) -> None:
     lines = engine.drain().decode()
     assert lines.count('"event_type":"ai.') >= 2
     assert [secret for secret in s.all() if secret in lines] == []
+
+
+# What people do with secrets on command lines; `{key}` and `{prompt}` stand for what must not be found again.
+COMMANDS = [
+    ["agent", "--api-key", "{key}"],
+    ["agent", "--api-key={key}", "-p", "{prompt} please"],
+    ["env", "TOKEN={key}", "agent", "--prompt", "{prompt} in some words"],
+    ["sh", "-c", "OPENAI_API_KEY={key} agent --ask '{prompt}'"],
+    [
+        "curl",
+        "-H",
+        "Authorization: Bearer {key}",
+        "-d",
+        '{{"prompt": "{prompt}"}}',
+        "https://u:{key}@host/v1?key={key}",
+    ],
+    ["python", "-c", "ask('{prompt}')" * 10, "--token", "{key}"],
+]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_no_command_line_tells_a_secret(command: list[str]) -> None:
+    """As the sensor knows the process behind a connection: in every event of it, in what a recording keeps (but for its
+    prompts, which are its content), and in `process.exec`."""
+    from oisp_sensor.enrich.enricher import ArgumentPolicy, Enricher
+    from oisp_sensor.enrich.procfs import ProcessFacts
+
+    s = Invented()
+    # No shape of a known key: what hides it is where it stands.
+    key, prompt = s.query, s.prompt
+    arguments = [word.format(key=key, prompt=f"{prompt} {prompt}") for word in command]
+    for content in ("metadata", "full"):
+        facts = ProcessFacts(7, 1000, exe="/usr/bin/agent", arguments=arguments)
+        enricher = Enricher(ArgumentPolicy(content), host={"hostname": "h"}, reader=lambda pid, start, f=facts: f)
+        members = enricher.members(7, 1000)
+        engine = Engine(content=content, id_seed=1)  # type: ignore[arg-type]
+        engine.set_context(1, members.allowed)
+        for number, (way, data) in enumerate(http1(s, chat_answer(s), JSON)):
+            engine.feed(1, "<" if way else ">", number, data)
+        engine.close(1)
+        told = engine.drain().decode() + enricher.activity_members(7, 1000).decode()
+        assert told.count("cmdline") >= 3
+        assert key not in told
+        assert key not in members.whole.decode()
+        if content == "metadata":
+            assert prompt not in told
 
 
 class Other:
@@ -219,7 +304,7 @@ def test_memory_holds_no_secret_once_a_message_is_done() -> None:
         other.drain()
         assert probe.encode() in other.memory()
         other.tell(99, 3)
-        for conn, (name, case) in enumerate(CASES.items(), 1):
+        for conn, (name, case) in enumerate({**CASES, "grpc": lambda s: grpc(s, packed=False)}.items(), 1):
             s = Invented()
             for way, data in case(s):
                 other.tell(conn, way, data)
