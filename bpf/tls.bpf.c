@@ -110,6 +110,14 @@ struct {
   MAP_TYPE(value, struct name);
 } blank_name SEC(".maps");
 
+/* What the handles of a context will offer; contexts are few, and their ends are not watched. */
+struct {
+  MAP_NUMBER(type, BPF_MAP_TYPE_LRU_HASH);
+  MAP_NUMBER(max_entries, 4096);
+  MAP_TYPE(key, struct handle);
+  MAP_TYPE(value, struct protocols);
+} contexts SEC(".maps");
+
 /* Thread groups with entries in `conns`, and how many: spares every other process the walk at its exit. */
 struct {
   MAP_NUMBER(type, BPF_MAP_TYPE_HASH);
@@ -241,8 +249,8 @@ INLINE int put_conn(u16 kind, struct conn *c, u64 pid_tgid, u64 wake) {
 /* Addresses and name, as far as they are known: once after OPEN, and again when the addresses come later. */
 INLINE void put_address(struct conn *c, struct handle *key) {
   struct name *name = c->state & CONN_NAME ? bpf_map_lookup_elem(&names, key) : NULL;
-  struct oisp_record_address *r = bpf_ringbuf_reserve(&ring, sizeof(*r) + NAME_MAX, 0);
-  u64 size = 0;
+  struct oisp_record_address *r = bpf_ringbuf_reserve(&ring, sizeof(*r) + NAME_MAX + ALPN_MAX, 0);
+  u64 size = 0, alpn = 0;
   if (!r) {
     count_loss(OISP_LOST_RING_FULL, 1, OISP_WRITE, 0);
     return;
@@ -261,10 +269,14 @@ INLINE void put_address(struct conn *c, struct handle *key) {
     if (size > NAME_MAX)
       size = NAME_MAX;
     __builtin_memcpy(r + 1, name->text, NAME_MAX);
+    alpn = name->alpn_size & (ALPN_MAX - 1);
+    asm volatile("" : "+r"(size));
+    if (size <= NAME_MAX)
+      __builtin_memcpy((u8 *)(r + 1) + size, name->alpn, ALPN_MAX);
   }
   r->sni_size = size;
-  r->alpn_size = 0;
-  r->head.size = sizeof(*r) + ((size + 7) & ~7ULL);
+  r->alpn_size = alpn;
+  r->head.size = sizeof(*r) + ((size + alpn + 7) & ~7ULL);
   c->state |= CONN_TOLD;
   bpf_ringbuf_submit(r, wake_flags());
 }
@@ -628,22 +640,62 @@ INLINE void push_call(struct thread *t, const struct call *from) {
 
 #define SSL_CTRL_SET_TLSEXT_HOSTNAME 55
 
+/* What a handle will say in its ClientHello, as far as the program has said it; empty at first. */
+INLINE struct name *name_of(struct handle *key, struct conn *c) {
+  u32 zero = 0;
+  struct name *name = c && c->state & CONN_NAME ? bpf_map_lookup_elem(&names, key) : NULL;
+  if (name || !c)
+    return name;
+  name = bpf_map_lookup_elem(&blank_name, &zero);
+  if (!name || bpf_map_update_elem(&names, key, name, 0))
+    return NULL;
+  c->state |= CONN_NAME;
+  return bpf_map_lookup_elem(&names, key);
+}
+
 /* The client names the server that it wants: what goes out as SNI. */
 INLINE void set_name(struct handle *key, const void *from) {
-  u32 zero = 0;
-  struct conn *c = bpf_map_lookup_elem(&conns, key);
-  struct name *name = bpf_map_lookup_elem(&blank_name, &zero);
+  struct name *name = from ? name_of(key, bpf_map_lookup_elem(&conns, key)) : NULL;
   long size;
-  if (!from || !c || !name || bpf_map_update_elem(&names, key, name, 0))
-    return;
-  name = bpf_map_lookup_elem(&names, key);
   if (!name)
     return;
   size = bpf_probe_read_user_str(name->text, NAME_MAX, from);
-  if (size <= 1)
+  name->size = size > 1 ? size - 1 : 0;
+}
+
+/* The protocols that it offers. A list that is longer than any that was met is not kept. */
+INLINE void set_protocols(struct handle *key, u32 function, const void *from, u64 size) {
+  struct protocols list = {.size = size};
+  struct name *name;
+  asm volatile("" : "+r"(size)); /* the bound is wanted on this very register */
+  if (size == 0 || size >= ALPN_MAX || bpf_probe_read_user(list.list, size, from))
     return;
-  name->size = size - 1;
-  c->state |= CONN_NAME;
+  if (function == FN_CONTEXT_ALPN) {
+    bpf_map_update_elem(&contexts, key, &list, 0);
+    return;
+  }
+  name = name_of(key, bpf_map_lookup_elem(&conns, key));
+  if (!name)
+    return;
+  __builtin_memcpy(name->alpn, list.list, ALPN_MAX);
+  name->alpn_size = size;
+}
+
+INLINE void inherit_protocols(u64 ssl, u64 pid_tgid) {
+  struct thread *t = bpf_map_lookup_elem(&threads, &pid_tgid);
+  struct handle context = {.tgid = pid_tgid >> 32}, key = {.ssl = ssl, .tgid = pid_tgid >> 32};
+  struct protocols *list;
+  struct name *name;
+  if (!t || !t->context)
+    return;
+  context.ssl = t->context;
+  t->context = 0;
+  list = bpf_map_lookup_elem(&contexts, &context);
+  name = list ? name_of(&key, bpf_map_lookup_elem(&conns, &key)) : NULL;
+  if (!name)
+    return;
+  __builtin_memcpy(name->alpn, list->list, ALPN_MAX);
+  name->alpn_size = list->size;
 }
 
 /* What a program does with a handle before its first byte. One that nobody knew is fresh. */
@@ -691,6 +743,17 @@ INLINE int enter(struct pt_regs *ctx, u32 function) {
     } else {
       drop_conn(key.ssl, pid_tgid);
     }
+    return 0;
+  }
+  if (function == FN_NEW) {
+    t = thread_of(pid_tgid);
+    if (t)
+      t->context = REG_1(ctx);
+    return 0;
+  }
+  if (function == FN_ALPN || function == FN_CONTEXT_ALPN) {
+    struct handle key = {.ssl = REG_1(ctx), .tgid = pid_tgid >> 32};
+    set_protocols(&key, function, (const void *)REG_2(ctx), (u32)REG_3(ctx));
     return 0;
   }
   if (function == FN_BEGIN) {
@@ -789,8 +852,10 @@ INLINE int leave(struct pt_regs *ctx, u32 function, int shared) {
 INLINE int created(struct pt_regs *ctx) {
   u64 pid_tgid = bpf_get_current_pid_tgid();
   u64 start = process_start((struct task_struct *)bpf_get_current_task());
-  if (REG_RESULT(ctx) && current_in_scope(pid_tgid >> 32, start))
+  if (REG_RESULT(ctx) && current_in_scope(pid_tgid >> 32, start)) {
     make_fresh(REG_RESULT(ctx), pid_tgid, start, 0);
+    inherit_protocols(REG_RESULT(ctx), pid_tgid);
+  }
   return 0;
 }
 
@@ -1378,6 +1443,7 @@ ENTER(2)
 ENTER(3)
 ENTER(4)
 ENTER(5)
+ENTER(6)
 ENTER(7)
 ENTER(8)
 ENTER(9)
@@ -1392,6 +1458,8 @@ ENTER(22)
 ENTER(23)
 ENTER(24)
 ENTER(25)
+ENTER(26)
+ENTER(27)
 #define ENTER_GO(number) \
   SEC("uprobe") int enter_##number(struct pt_regs *ctx) { CHARGED(enter_go(ctx, number)); }
 ENTER_GO(13)

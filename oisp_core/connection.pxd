@@ -73,6 +73,7 @@ cdef extern from "oisp/engine.h" nogil:
         uint8_t rule
         uint8_t told
         uint8_t counted
+        uint8_t level
         uint8_t joined
         uint32_t skipped
 
@@ -93,7 +94,7 @@ cdef struct engine_core:
     oisp_field* fields
     oisp_buffer work         # text of the header block in hand
     uint32_t tokens_capacity
-    uint32_t dismissed_new   # dismissals that verdicts() has not handed out yet
+    uint32_t verdicts_new    # verdicts that verdicts() has not handed out yet
     uint64_t clock_base_ns
     uint64_t now             # the latest time that was said
     int32_t busy

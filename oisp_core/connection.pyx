@@ -28,8 +28,8 @@ from oisp_core.message cimport (
     turn_response_head, turn_warning,
 )
 from oisp_core.reassemble.http1 cimport (
-    http1_feed, http1_finish, http1_free, http1_gap, http1_idle, http1_init, http1_no_body, http1_probe, http1_reset,
-    http1_tunnel, oisp_http1_chunk, oisp_http1_chunk_rest,
+    OISP_HTTP1_LENGTH, http1_feed, http1_finish, http1_free, http1_gap, http1_idle, http1_init, http1_no_body, http1_probe,
+    http1_reset, http1_tunnel, oisp_http1_chunk, oisp_http1_chunk_rest,
 )
 from oisp_core.reassemble.http2 cimport http2_role
 from oisp_core.reassemble.sniff cimport (
@@ -43,15 +43,21 @@ from oisp_core.session cimport session_close, session_data, session_free, sessio
 from oisp_core.streams cimport (
     streams_advance, streams_feed, streams_finish, streams_free, streams_gap, streams_join, streams_new, streams_upgrade,
 )
+from oisp_core.turn cimport oisp_peer
 from oisp_core.types cimport (
     OISP_BAD, OISP_BODY_LENGTH, OISP_BODY_NONE, OISP_EVIDENCE_NEVER, OISP_MORE, OISP_OK, OISP_READ, OISP_RECORD_ADDRESS, OISP_RECORD_CLOSE,
     OISP_RECORD_CONTEXT, OISP_RECORD_DATA, OISP_RECORD_LOST, OISP_RECORD_MIDWAY, OISP_RECORD_OPEN, OISP_RECORD_PLAINTEXT,
-    OISP_RECORD_PROCESS, OISP_RECORD_SERVER, OISP_RECORD_STDIO, OISP_TOKEN_DATA, OISP_TOKEN_END, OISP_TOKEN_FIELD, OISP_TOKEN_GAP, OISP_TOKEN_HEAD_END,
-    OISP_TOKEN_REQUEST, OISP_TOKEN_RESPONSE, OISP_TOKEN_UPGRADE, OISP_TOKEN_WARNING, OISP_WRITE, oisp_buffer,
+    OISP_RECORD_PROCESS, OISP_RECORD_SERVER, OISP_RECORD_SHORT, OISP_RECORD_STDIO, OISP_TOKEN_DATA, OISP_TOKEN_END, OISP_TOKEN_FIELD,
+    OISP_TOKEN_GAP, OISP_TOKEN_HEAD_END, OISP_TOKEN_REQUEST, OISP_TOKEN_RESPONSE, OISP_TOKEN_UPGRADE, OISP_TOKEN_WARNING,
+    OISP_VERDICT_NONE, OISP_WRITE, oisp_buffer,
     oisp_buffer_append, oisp_buffer_free, oisp_buffer_wipe, oisp_confidence, oisp_field, oisp_head, oisp_record,
     oisp_record_address, oisp_record_conn, oisp_record_context,
     oisp_exchange, oisp_record_data, oisp_record_lost, oisp_status, oisp_token, oisp_tokens,
 )
+
+cdef extern from "oisp/peer.h" nogil:
+    void oisp_peer_take(oisp_peer** to, const oisp_record_address* r)
+    const uint8_t* oisp_peer_name(const oisp_peer* peer, uint32_t* size)
 
 cdef extern from "oisp/contract.h" nogil:
     enum:
@@ -76,6 +82,10 @@ cdef enum:
     RESYNC_MAX = 1 << 24  # bytes without a boundary: then the connection is not worth reading
     SECOND = 1000000000
     WAIT_SECONDS = 10     # a response whose request never showed up
+    # Of a body that is not AI, what must be left for its calls to be copied only at their beginning, and what ends that:
+    # verdicts take effect some calls late, and the next head must not be among those.
+    SPARE_FROM = 1 << 26
+    SPARE_UNTIL = 1 << 25
 
 
 # --- connections ---
@@ -125,6 +135,7 @@ cdef oisp_conn* make_conn(engine_core* e, uint64_t id) noexcept nogil:
         return NULL
     c.id = id
     c.requests = REQUESTS_UNKNOWN
+    c.told = 1
     c.origin.no_offsets = 1
     c.origin.content_source = OISP_CONTENT_SOURCE_PLAINTEXT_CAPTURE
     if not oisp_table_put(&e.conns, id, c):
@@ -193,7 +204,8 @@ cdef void dismiss(engine_core* e, oisp_conn* c, int rule) noexcept nogil:
     c.state = OISP_CONN_DISMISSED
     c.rule = <uint8_t> rule
     e.shared.count.connections_dismissed += 1
-    e.dismissed_new += 1
+    e.verdicts_new += 1
+    c.told = 0
 
 
 cdef void drop_conn(engine_core* e, oisp_conn* c) noexcept nogil:
@@ -201,6 +213,7 @@ cdef void drop_conn(engine_core* e, oisp_conn* c) noexcept nogil:
     unlink_conn(e, c)
     oisp_table_remove(&e.conns, c.id)
     oisp_buffer_free(&c.origin.context)
+    free(c.origin.peer)
     if e.current == c:
         e.current = NULL
     free(c)
@@ -364,6 +377,7 @@ cdef void read_head(engine_core* e, oisp_conn* c, const oisp_token* tokens, uint
     head.fields = e.fields
     head.plaintext = c.origin.plaintext
     head.port = c.origin.port
+    head.sni.data = oisp_peer_name(c.origin.peer, &head.sni.size)
     if tokens.kind == OISP_TOKEN_REQUEST:
         head.method.data, head.method.size = tokens.name, tokens.name_size
         head.target.data, head.target.size = tokens.data, tokens.size
@@ -1225,6 +1239,42 @@ cdef void hole(engine_core* e, oisp_conn* c, int direction, uint64_t size, uint6
         take_held(e, c, NOT_FORCED)
 
 
+cdef void spare(engine_core* e, oisp_conn* c, int direction, uint64_t size) noexcept nogil:
+    """A hole that a verdict made: what the call moved beyond its beginning."""
+    e.shared.count.dismissed_bytes += size
+    c.spared += size
+    if c.flow == NULL:
+        return
+    e.shared.count.lost_bytes -= size
+    e.shared.sparing = 1
+    hole(e, c, direction, size, c.ts_last)
+    e.shared.sparing = 0
+
+
+cdef bint is_dull(const oisp_conn* c, int direction) noexcept nogil:
+    """In this direction a body of known length goes on that is not AI, and nothing else is under way: its heads have told,
+    and the next one is far away."""
+    cdef const oisp_flow* f = c.flow
+    cdef const oisp_side* side = &f.side[direction]
+    cdef const oisp_turn* t = f.last if direction == c.requests else f.answer
+    if side.state != OISP_SIDE_HTTP1 or side.http.state != OISP_HTTP1_LENGTH or f.turns != 1 or t == NULL:
+        return False
+    if f.ambiguous or f.pipelined or f.tunnel or f.streams != NULL or f.session != NULL:
+        return False
+    if direction == c.requests and not f.receiving:
+        return False
+    return t.verdict.state == OISP_VERDICT_NONE and side.http.left > (SPARE_UNTIL if c.level else SPARE_FROM)
+
+
+cdef void weigh(engine_core* e, oisp_conn* c) noexcept nogil:
+    """How much of each call is needed from here on."""
+    cdef bint level = c.requests != REQUESTS_UNKNOWN and (is_dull(c, 0) or is_dull(c, 1))
+    if level != c.level:
+        c.level = level
+        c.told = 0
+        e.verdicts_new += 1
+
+
 cdef void take_bytes(engine_core* e, oisp_conn* c, int direction, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
     cdef oisp_side* side = &c.flow.side[direction]
     side.offset += size
@@ -1336,6 +1386,11 @@ cdef void take_data(engine_core* e, const oisp_record_data* r) noexcept nogil:
     c.origin.process = r.start_time ^ (<uint64_t> r.pid << 32)
     e.current = c
     take_piece(e, c, r.direction, ts, <const uint8_t*> r + r.header_size, r.captured, r.offset)
+    # Of a call that was cut by a verdict there is one record, with its beginning.
+    if r.head.flags & OISP_RECORD_SHORT and 0 < r.captured < r.call_size:
+        spare(e, c, r.direction, r.call_size - r.captured)
+    if c.flow != NULL and (c.level or c.flow.side[r.direction].http.left > SPARE_FROM):
+        weigh(e, c)
     e.current = NULL
 
 
@@ -1366,8 +1421,10 @@ cdef void take_close(engine_core* e, const oisp_record_conn* r) noexcept nogil:
 
 
 cdef void take_address(engine_core* e, const oisp_record_address* r) noexcept nogil:
+    """Comes once between whom is known, and again when more is."""
     cdef oisp_conn* c = make_conn(e, r.conn)
     if c != NULL:
+        oisp_peer_take(&c.origin.peer, r)
         c.origin.port = r.local_port if c.requests == OISP_READ else r.remote_port
 
 

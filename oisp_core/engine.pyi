@@ -113,7 +113,9 @@ class Engine:
         """`drain()` decoded to Structs (`oisp_core.events`): a line is handed out once."""
 
     def verdicts(self) -> list[tuple[int, str, str]]:
-        """Connections dismissed since the last call: (conn, level, rule). level "nothing": its bytes are not needed."""
+        """What has changed since the last call: (conn, level, rule). level "nothing": the connection was dismissed, its
+        bytes are not needed. "head": of each call the first KiB is enough, while a long body that is not AI goes by;
+        "all": again every byte. Only records that say what was left out (OISP_RECORD_SHORT) are understood then."""
 
     def stats(self) -> dict[str, Any]:
         """Counters since the engine was made; the names are those of `oisp_counters` in `oisp/message.h`."""

@@ -405,14 +405,17 @@ cdef class Engine:
     def verdicts(self):
         cdef oisp_conn* c = self.core.newest
         result = []
-        if self.core.dismissed_new == 0:
+        if self.core.verdicts_new == 0:
             return result
         while c != NULL:
-            if c.state == OISP_CONN_DISMISSED and not c.told:
+            if not c.told:
                 c.told = 1
-                result.append((c.id, "nothing", _DISMISSALS[c.rule]))
+                if c.state == OISP_CONN_DISMISSED:
+                    result.append((c.id, "nothing", _DISMISSALS[c.rule]))
+                else:
+                    result.append((c.id, "head" if c.level else "all", "not_ai"))
             c = c.older
-        self.core.dismissed_new = 0
+        self.core.verdicts_new = 0
         return result
 
     def stats(self):

@@ -3,7 +3,7 @@
 
 What it is not: a judge of what the messages hold; what they lack is noted by whoever reads them.
 """
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from oisp_core.decode.decoder cimport dialect_name, oisp_dialects
@@ -13,11 +13,14 @@ from oisp_core.reasons cimport (
     OISP_LEVEL_MEDIUM, REASON_BODY, REASON_HEADER, REASON_HOST, REASON_KEY, REASON_MIDWAY, REASON_MODEL, REASON_PATH,
     REASON_PLAINTEXT, REASON_RESPONSE, REASON_TLS, REASON_UNKNOWN_HOST,
 )
-from oisp_core.turn cimport OISP_PLAIN_STDIO, OISP_TURN_ORPHAN, oisp_shared, oisp_turn
+from oisp_core.turn cimport OISP_PLAIN_STDIO, OISP_TURN_ORPHAN, oisp_peer, oisp_shared, oisp_turn
 from oisp_core.types cimport (
     OISP_ABSENT, OISP_EVIDENCE_BODY, OISP_EVIDENCE_HEADER, OISP_EVIDENCE_HOST, OISP_EVIDENCE_KEY, OISP_EVIDENCE_MODEL,
     OISP_EVIDENCE_PATH, OISP_EVIDENCE_RESPONSE, OISP_OK, oisp_confidence, oisp_facts, oisp_status,
 )
+
+cdef extern from "oisp/peer.h" nogil:
+    const uint8_t* oisp_peer_members(const oisp_peer* peer, uint32_t* size)
 
 
 cdef void set_level(oisp_turn* t, oisp_facts* f) noexcept nogil:
@@ -76,6 +79,7 @@ cdef void set_facts(oisp_shared* s, oisp_turn* t, const oisp_confidence* confide
     f.context.data = t.origin.context.data
     f.context.size = t.origin.context.size
     f.context_has_source = t.origin.context_has_source
+    f.connection.data = oisp_peer_members(t.origin.peer, &f.connection.size)
     f.verdict = &t.verdict
     f.provider_id = match_provider_id(<const oisp_rules*> s.rules, t.verdict.provider)
     f.asker = &t.asker

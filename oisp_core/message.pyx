@@ -456,7 +456,10 @@ cdef void request_body(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t
 cdef void turn_request_gap(oisp_shared* s, oisp_turn* t, uint64_t size) noexcept nogil:
     """A hole in the body: what stands before it is read, what comes after is not (it cannot be joined)."""
     t.request_seen += size
-    t.asked.request_lost += size
+    if s.sparing:
+        t.asked.request_spared += size
+    else:
+        t.asked.request_lost += size
     t.asked.reasons |= REASON_REQUEST_LOST
     settle_request(s, t)
     if t.codings_count[0]:  # nothing after the hole can be inflated
@@ -810,7 +813,10 @@ cdef void turn_response_gap(oisp_shared* s, oisp_turn* t, uint64_t size) noexcep
     cdef oisp_token room[4]
     cdef oisp_tokens tokens
     t.response_seen += size
-    t.answered.response_lost += size
+    if s.sparing:
+        t.answered.response_spared += size
+    else:
+        t.answered.response_lost += size
     t.answered.reasons |= REASON_RESPONSE_LOST
     if t.parked:
         turn_flush(s)

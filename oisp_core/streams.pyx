@@ -33,7 +33,7 @@ from oisp_core.reassemble.http2 cimport (
 )
 from oisp_core.reasons cimport REASON_RESYNC_UNCONFIRMED
 from oisp_core.session cimport session_close, session_data, session_free, session_gap, session_open
-from oisp_core.turn cimport head_field
+from oisp_core.turn cimport head_field, oisp_peer
 from oisp_core.types cimport (
     OISP_BAD, OISP_BODY_LENGTH, OISP_EVIDENCE_NEVER, OISP_EVIDENCE_PATHLESS, OISP_FULL, OISP_LIMIT, OISP_OK,
     OISP_TOKEN_DATA, OISP_TOKEN_END,
@@ -41,6 +41,9 @@ from oisp_core.types cimport (
     OISP_TOKEN_RESPONSE, OISP_TOKEN_SETTINGS, OISP_TOKEN_TRAILER, OISP_TOKEN_WARNING, oisp_buffer,
     oisp_buffer_append, oisp_buffer_free, oisp_field, oisp_head, oisp_slice, oisp_status, oisp_token, oisp_tokens,
 )
+
+cdef extern from "oisp/peer.h" nogil:
+    const uint8_t* oisp_peer_name(const oisp_peer* peer, uint32_t* size)
 
 cdef uint64_t ANY = UINT64_MAX  # a length, or a hole, of unknown size
 
@@ -181,6 +184,7 @@ cdef void read_head(oisp_streams* st, const oisp_token* tokens, uint32_t count, 
     head.fields = st.fields
     head.plaintext = st.origin.plaintext
     head.port = st.origin.port
+    head.sni.data = oisp_peer_name(st.origin.peer, &head.sni.size)
     head.partial = partial
     for i in range(count):
         t = &tokens[i]

@@ -31,6 +31,8 @@ cdef extern from "oisp/message.h" nogil:
         OISP_END_CUT
         OISP_END_FLIGHT
         OISP_PLAIN_STDIO
+    ctypedef struct oisp_peer "struct oisp_peer":
+        pass
     ctypedef struct oisp_origin:
         oisp_buffer context
         uint8_t context_has_source
@@ -41,6 +43,7 @@ cdef extern from "oisp/message.h" nogil:
         uint8_t no_offsets
         uint16_t port
         uint64_t process
+        oisp_peer* peer
     ctypedef struct oisp_turn:
         oisp_turn* next
         const oisp_origin* origin
@@ -159,6 +162,7 @@ cdef extern from "oisp/message.h" nogil:
         uint8_t exchanges_free
         uint8_t chunks
         uint8_t delivering
+        uint8_t sparing
 
 
 cdef inline oisp_slice head_field(const oisp_head* head, const char* name, uint32_t size) noexcept nogil:

@@ -495,6 +495,7 @@ cdef extern from "oisp/encode.h" nogil:
         oisp_slice session_id
         const oisp_asker* asker
         oisp_slice source_type
+        oisp_slice connection
         oisp_slice source_name
         oisp_confidence confidence
         int64_t latency_ns

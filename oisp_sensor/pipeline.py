@@ -88,12 +88,19 @@ class Pipeline:
         self._deliver()
         if self._activity is not None:
             self._hand_out(self._activity.take())
-        if self._verdicts is not None:
-            for conn, level, _ in self._engine.verdicts():
-                self._verdicts.set(conn, level)
+        self._tell_verdicts()
         self._publish()
         if self._view is not None:
             self._view.tick()
+
+    def _tell_verdicts(self) -> None:
+        if self._verdicts is None:
+            return
+        for conn, level, _ in self._engine.verdicts():
+            if level == "all":
+                self._verdicts.clear(conn)
+            else:
+                self._verdicts.set(conn, level)
 
     def finish(self) -> None:
         """Capture has stopped: takes what waits in the ring, gives out what is in flight, ends all outputs."""
@@ -126,6 +133,7 @@ class Pipeline:
                 self._raw_failed()
             if stop & FULL or self._feed.records - before >= BATCH:
                 self._deliver()
+                self._tell_verdicts()
                 self._publish()
             if not stop and not self._ring.pending:
                 return

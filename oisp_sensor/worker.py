@@ -166,6 +166,8 @@ class Worker:
         """Everything that needs power or files, then none of it any more."""
         ring_fd, page_fd, *rest = fds
         verdicts = VerdictTable(rest.pop(0)) if setup.verdicts else None
+        if verdicts is not None and setup.resumed:
+            verdicts.reset()  # those of a worker that died: this one knows none of its connections
         activity_fd = rest.pop(0) if setup.activity_bytes else -1
         raw_fd = rest.pop(0) if setup.raw else -1
         self._page = Page(page_fd)

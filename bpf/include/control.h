@@ -16,7 +16,7 @@ enum function {
   FN_READ_EX = 3,   /* int SSL_read_ex(ssl, buffer, size, size_t *moved) */
   FN_WRITE_EX = 4,  /* int SSL_write_ex(ssl, buffer, size, size_t *moved) */
   FN_WRITE_EX2 = 5, /* int SSL_write_ex2(ssl, buffer, size, flags, size_t *moved) */
-  FN_NEW = 6,       /* SSL *SSL_new(context), at its return */
+  FN_NEW = 6,       /* SSL *SSL_new(context) */
   FN_FREE = 7,      /* void SSL_free(ssl) */
   FN_CLEAR = 8,     /* int SSL_clear(ssl) */
   FN_SHUTDOWN = 9,  /* int SSL_shutdown(ssl): 1 when both sides have said goodbye */
@@ -35,7 +35,9 @@ enum function {
   FN_SERVER_NAME = 22, /* int gnutls_server_name_set(session, type, name, size) */
   FN_UNCORK = 23, /* gnutls_record_uncork(session, wait): sends again, to the wire, what was written before */
   FN_HOST_NAME = 24, /* int SSL_set_tlsext_host_name(ssl, name): BoringSSL has it as a function */
-  FN_BEGIN = 25 /* int SSL_do_handshake(ssl), where SSL_new is not known: a handle that moved bytes is a new one */
+  FN_BEGIN = 25, /* int SSL_do_handshake(ssl), where SSL_new is not known: a handle that moved bytes is a new one */
+  FN_ALPN = 26, /* SSL_set_alpn_protos(ssl, list, size): what the client will offer */
+  FN_CONTEXT_ALPN = 27 /* SSL_CTX_set_alpn_protos(context, list, size): for all handles made of it from now on */
 };
 
 #define COOKIE_RETURN 256 /* set in the cookie of a RET; the rest is the function */
@@ -152,9 +154,18 @@ struct conn {
 
 #define NAME_MAX 248 /* a server name has at most 253 bytes; nearly all have less than 100 */
 
+#define ALPN_MAX 64 /* of a list: names behind their lengths. The usual ones take 12 bytes */
+
 struct name {
-  u64 size; /* without the NUL */
+  u32 size; /* without the NUL */
+  u32 alpn_size;
   u8 text[NAME_MAX];
+  u8 alpn[ALPN_MAX];
+};
+
+struct protocols {
+  u64 size;
+  u8 list[ALPN_MAX];
 };
 
 #define CALL_DEPTH 4 /* nested TLS calls of one thread: a callback inside a read that writes, and two to spare */
@@ -204,6 +215,7 @@ struct thread {
   u64 pending; /* handle whose ciphertext this thread is about to send, when the library does not send by itself */
   u64 pending_size;
   struct plain_call plain;
+  u64 context; /* of the SSL_new that this thread is in */
 };
 
 _Static_assert(sizeof(struct thread) <= 1024, "THREAD_SIZE of the loader");

@@ -316,6 +316,7 @@ cdef class Facts:
         self.slice(&self.f.method, spec.get("method"))
         self.slice(&self.f.conversation_id, spec.get("conversation_id"))
         self.slice(&self.f.tool_name, spec.get("tool_name"))
+        self.slice(&self.f.connection, spec.get("connection"))
         return 0
 
     cdef int verdict(self, dict spec) except -1:

@@ -855,6 +855,13 @@ cdef void begin_ext(oisp_line* to) noexcept nogil:
         word_member(to, b'"kind":', oisp_word_kind(v.kind))
 
 
+cdef void put_connection(oisp_line* to) noexcept nogil:
+    if to.f.connection.size:
+        line_key(to, b'"connection":{')
+        line_raw(to, to.f.connection.data, to.f.connection.size)
+        line_put(to, b"}")
+
+
 cdef void end_ext(oisp_line* to) noexcept nogil:
     line_put(to, b"}}")
 
@@ -1230,6 +1237,7 @@ cdef void put_request_ext(oisp_line* to) noexcept nogil:
     cdef const oisp_exchange* x = to.x
     cdef uint32_t opened
     begin_ext(to)
+    put_connection(to)
     slice_member(to, b'"method":', &to.f.method)
     put_client(to)
     put_ext_text(to, b'"system_prompt":', b'"system_prompt_length":', system_text(to), OISP_FIELD_SYSTEM_PROMPT, 0)
@@ -1550,6 +1558,7 @@ cdef void put_counting(oisp_line* to) noexcept nogil:
 cdef void put_response_ext(oisp_line* to) noexcept nogil:
     cdef const oisp_exchange* x = to.x
     begin_ext(to)
+    put_connection(to)
     bool_member(to, b'"streamed":', to.f.streamed)
     put_choice_texts(to, b'"reasoning":', b'"reasoning_length":', OISP_FIELD_REASONING, MISSING_REASONING)
     put_choice_texts(to, b'"refusal":', b'"refusal_length":', OISP_FIELD_REFUSAL, 0)
@@ -1618,6 +1627,7 @@ cdef oisp_status encode_embedding(oisp_writer* w, const oisp_exchange* x, const 
     else:
         to.missing |= MISSING_LATENCY
     begin_ext(to)
+    put_connection(to)
     ulid_member(to, b'"request_id":', &f.request_id)
     text_member(to, b'"provider_request_id":', &x.response_id)
     integer_member(to, b'"embedding_count":', x.embedding_count if x.embedding_count > 0 else ABSENT)

@@ -31,6 +31,7 @@ cdef extern from "oisp/http1.h" nogil:
         uint8_t failed
         uint8_t end_flags
     enum:
+        OISP_HTTP1_LENGTH
         OISP_HTTP1_CHUNK_SIZE
         OISP_HTTP1_CHUNK_DATA
     size_t oisp_http1_whole_chunk(const uint8_t* data, size_t size, size_t* length)

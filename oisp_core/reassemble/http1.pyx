@@ -72,7 +72,7 @@ cdef enum:
     STATE_IDLE = 0         # between messages: CR and LF are skipped
     STATE_HEAD = 1         # start line and fields
     STATE_DECIDE = 2       # after HEAD_END: the caller may say that there is no body, or that a tunnel begins
-    STATE_LENGTH = 3       # body of known length
+    STATE_LENGTH = OISP_HTTP1_LENGTH  # body of known length
     STATE_CLOSE = 4        # body until the stream ends
     STATE_CHUNK_SIZE = OISP_HTTP1_CHUNK_SIZE  # digits of the chunk size
     STATE_CHUNK_BLANK = 6  # blanks after the digits

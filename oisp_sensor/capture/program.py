@@ -48,7 +48,7 @@ OPENSSL = {
     "SSL_read_ex": Probe(3, "READ_EX", True, True, True),
     "SSL_write_ex": Probe(4, "WRITE_EX", True, True, True),
     "SSL_write_ex2": Probe(5, "WRITE_EX2", True, True, True),
-    "SSL_new": Probe(6, "NEW", False, True),
+    "SSL_new": Probe(6, "NEW", True, True),
     "SSL_free": Probe(7, "FREE", True, False),
     "SSL_clear": Probe(8, "CLEAR", True, False),
     "SSL_shutdown": Probe(9, "SHUTDOWN", True, True),
@@ -61,6 +61,8 @@ OPENSSL = {
     "SSL_do_handshake": Probe(20, "HANDSHAKE", True, False),
     "SSL_set_tlsext_host_name": Probe(24, "HOST_NAME", True, False),
     "SSL_do_handshake (begins)": Probe(25, "BEGIN", True, False),
+    "SSL_set_alpn_protos": Probe(26, "ALPN", True, False),
+    "SSL_CTX_set_alpn_protos": Probe(27, "CONTEXT_ALPN", True, False),
     "SSL_sendfile": Probe(21, "SENDFILE", True, True),
 }
 GO = {

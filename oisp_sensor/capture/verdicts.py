@@ -33,6 +33,10 @@ class VerdictTable:
         if self._slots[slot] >> 2 == conn & (1 << 62) - 1:
             self._slots[slot] = 0
 
+    def reset(self) -> None:
+        """No verdict of anybody: for a reader that begins without knowing the connections."""
+        self._map[:] = bytes(8 * VERDICT_SLOTS)
+
     def close(self) -> None:
         self._slots.release()
         self._map.close()

@@ -227,6 +227,10 @@ class Twin:
             out["kind"] = KINDS[self.v["kind"]]
         return {"oisp": out | {name: value for name, value in members.items() if value not in (None, {}, [])}}
 
+    def connection(self) -> Event:
+        members = self.f.get("connection")
+        return {"connection": json.loads(b"{" + members + b"}")} if members else {}
+
     def related(self, id: str | None, how: str) -> list[Event] | None:
         return [{"event_id": id, "relationship": how}] if id else None
 
@@ -252,7 +256,12 @@ class Twin:
             data["estimated_tokens"] = self.estimate()
         raw = optional(roles=self.raw_roles(counted) or None, tools=self.raw_tools() or None)
         others, inputs = self.other_messages(counted), x.get("input_count")
-        return {"data": data, "ext": self.ext(**self.system_ext(), other_messages=others, raw=raw, input_count=inputs)}
+        return {
+            "data": data,
+            "ext": self.ext(
+                **self.connection(), **self.system_ext(), other_messages=others, raw=raw, input_count=inputs
+            ),
+        }
 
     def other_messages(self, counted: list[Event]) -> list[Event]:
         out = []
@@ -382,8 +391,8 @@ class Twin:
             conventions=[word for bit, word in CONVENTIONS.items() if x.get("usage", {}).get("conventions", 0) & bit]
             or None,
         )
-        ext = self.ext(streamed=bool(f.get("streamed")), **self.choice_texts(), server_tool_calls=server, raw=raw,
-                       usage=counting or None,
+        ext = self.ext(**self.connection(), streamed=bool(f.get("streamed")), **self.choice_texts(),
+                       server_tool_calls=server, raw=raw, usage=counting or None,
                        **self.strings(service_tier=x.get("service_tier")))  # fmt: skip
         return {"data": data, "ext": ext, "related_events": self.related(f.get("request_event"), "caused_by")}
 
@@ -554,7 +563,7 @@ class Twin:
         _, word = self.finish()
         members = optional(request_id=f.get("request_id"), embedding_count=x.get("embedding_count"))
         members |= optional(status_code=f.get("status")) | self.strings(provider_request_id=x.get("response_id"))
-        ext = self.ext(**members, raw=optional(finish_reason=word, usage=self.raw_usage()))
+        ext = self.ext(**self.connection(), **members, raw=optional(finish_reason=word, usage=self.raw_usage()))
         return {"data": data, "ext": ext, "related_events": self.related(f.get("request_event"), "caused_by")}
 
     def ai_streaming_chunk(self, _: int) -> Event:

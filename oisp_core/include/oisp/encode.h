@@ -60,6 +60,7 @@ typedef struct oisp_facts {
   oisp_slice session_id;  /* MCP: of the session, where there is one */
   const oisp_asker *asker; /* who asks, as the head says it; NULL unknown */
   oisp_slice source_type; /* rag.retrieve: the contract's word */
+  oisp_slice connection;  /* members of ext.oisp.connection, ready-encoded; empty: not known */
   oisp_slice source_name; /* of index or collection, where the path has it */
   oisp_confidence confidence;
   int64_t latency_ns; /* OISP_ABSENT where unknown */

@@ -89,8 +89,9 @@ typedef struct oisp_conn {
   uint8_t state;   /* enum oisp_conn_state */
   uint8_t requests; /* direction of the requests, 2 unknown */
   uint8_t rule;    /* enum oisp_dismissal */
-  uint8_t told;    /* the verdict was handed out */
+  uint8_t told;    /* there is no verdict that was not handed out */
   uint8_t counted; /* it was said how many bytes it moved in all: loss at its end is known */
+  uint8_t level;   /* the verdict that holds: 0 all of it is wanted, 1 the beginning of each call */
   uint8_t joined;  /* bit per direction: another reader had its bytes so far, it begins with the next piece */
   uint32_t skipped; /* bytes passed over while looking for a boundary */
 } oisp_conn;

@@ -46,6 +46,7 @@ _Static_assert(sizeof(oisp_http1_head) == 24, "ABI");
 _Static_assert(sizeof(oisp_http1) == 88, "ABI");
 
 enum {
+  OISP_HTTP1_LENGTH = 3,     /* oisp_http1.state in a body of known length: `left` of it is to come */
   OISP_HTTP1_CHUNK_SIZE = 5, /* oisp_http1.state where a chunk-size line begins, or its digits go on */
   OISP_HTTP1_CHUNK_DATA = 9
 };

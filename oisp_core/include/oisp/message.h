@@ -30,6 +30,7 @@ typedef struct oisp_origin {
   uint8_t no_offsets; /* 1: the producer cannot tell loss, 2: and counts do not agree */
   uint16_t port;      /* of the server, 0 unknown */
   uint64_t process;   /* one number per process, 0 unknown */
+  struct oisp_peer *peer; /* oisp/peer.h: between whom, and which server was asked for; owned, NULL unknown */
 } oisp_origin;
 
 enum oisp_turn_flags {
@@ -179,7 +180,8 @@ typedef struct oisp_shared {
   uint8_t exchanges_free;
   uint8_t chunks; /* ai.streaming_chunk wanted */
   uint8_t delivering; /* what was parked is being read */
-  uint8_t reserved[5];
+  uint8_t sparing; /* the hole that is being taken was not copied because of a verdict: no loss */
+  uint8_t reserved[4];
 } oisp_shared;
 
 #endif

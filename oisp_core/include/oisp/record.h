@@ -99,7 +99,7 @@ typedef struct oisp_record_address {
   OISP_U16 remote_port;
   OISP_U16 tls_version; /* 0x0304 = TLS 1.3; 0 unknown */
   OISP_U8 sni_size; /* bytes that follow this struct: server name, then ALPN */
-  OISP_U8 alpn_size;
+  OISP_U8 alpn_size; /* protocols that the client offers, each behind its length, as in the extension (RFC 7301) */
 } oisp_record_address;
 
 typedef struct oisp_record_lost {

@@ -69,6 +69,19 @@ static void pass(SSL *from, SSL *to, const unsigned char *data, int n) {
 
 static void ints(void) { pass(client, server, pattern, size); }
 
+/* Offered by this handle alone, whatever its context says. */
+static void alpn(void) {
+  static const unsigned char of_context[] = "\x02h2", of_handle[] = "\x08http/1.1";
+  SSL_CTX_set_alpn_protos(connecting, of_context, 3);
+  make_pair(1 << 17);
+  SSL_set_alpn_protos(client, of_handle, 9);
+  shake();
+  pass(client, server, pattern, size);
+  make_pair(1 << 17);
+  shake();
+  pass(client, server, pattern, size);
+}
+
 static void partial(void) {
   SSL_set_mode(client, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
   pass(client, server, pattern, size);
@@ -204,7 +217,7 @@ int main(int argc, char **argv) {
     const char *name;
     void (*run)(void);
   } modes[] = {{"ints", ints}, {"partial", partial}, {"peek", peek}, {"clear", clear}, {"references", references},
-               {"nest", nest}, {"jump", jump},       {"hang", hang}, {"early", early}};
+               {"nest", nest}, {"jump", jump},       {"hang", hang}, {"early", early}, {"alpn", alpn}};
   MUST(argc == 5);
   size = atoi(argv[4]);
   pattern = malloc(size);

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ipaddress
 import struct
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 DATA, OPEN, CLOSE, ADDRESS = 1, 2, 3, 4
@@ -29,6 +30,7 @@ class Stream:
     server: bool = False
     address: tuple[str, int, str, int] | None = None  # local, remote
     name: str = ""
+    offers: tuple[str, ...] = ()  # protocols of the ClientHello
     told_lost: list[int] = field(default_factory=lambda: [0, 0])  # by LOST records
     told_records: int = 0
     closed: tuple[int, int, int, int] | None = None  # written, read, lost of each
@@ -88,6 +90,14 @@ def _address(found: dict[int, Stream], record: bytes) -> None:
     if any(remote):
         stream.address = (ip(local), local_port, ip(remote), remote_port)
     stream.name = record[64 : 64 + name].decode()
+    stream.offers = tuple(_protocols(record[64 + name : 64 + name + alpn]))
+    assert not any(record[64 + name + alpn :])
+
+
+def _protocols(listed: bytes) -> Iterator[str]:
+    while listed:
+        yield listed[1 : 1 + listed[0]].decode()
+        listed = listed[1 + listed[0] :]
 
 
 def ip(packed: bytes) -> str:

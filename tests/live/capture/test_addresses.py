@@ -17,6 +17,7 @@ BLOCKING = targets.program(
     """
     import json
     seen, lock = [], threading.Lock()
+    connect.set_alpn_protocols(["h2", "http/1.1"])
     def note(c, role):
         with lock:
             seen.append([role, *c.getsockname()[:2], *c.getpeername()[:2]])
@@ -79,6 +80,8 @@ def test_blocking_sockets(private_libssl, certificate, tmp_path, family):
     assert found == seen
     assert {s.name for s in done.clients} == {"localhost"}
     assert {s.name for s in done.servers} == {""}
+    assert {s.offers for s in done.clients} == {("h2", "http/1.1")}
+    assert {s.offers for s in done.servers} == {()}
 
 
 def test_ciphertext_that_goes_through_memory(private_libssl, certificate, tmp_path):
@@ -95,4 +98,4 @@ def test_an_address_is_never_one_of_another_connection(private_libssl, certifica
 def test_without_sockets_there_are_no_addresses(private_libssl, certificate):
     done = watch(private_libssl, python(targets.MEMORY, *certificate))
     assert [s.address for s in done.streams.values()] == [None, None]
-    assert [s.name for s in done.clients] == ["localhost"]
+    assert [(s.name, s.offers) for s in done.clients] == [("localhost", ())]

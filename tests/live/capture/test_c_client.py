@@ -57,6 +57,12 @@ def test_the_int_functions(play, way):
     assert not any(s.midway for s in run.streams.values())
 
 
+def test_offered_protocols_are_those_of_the_handle(play):
+    run = play("alpn", 300)
+    assert written(run) == [pattern(300)] * 2
+    assert sorted(s.offers for s in run.streams.values()) == [(), (), ("h2",), ("http/1.1",)]
+
+
 def test_partial_writes_and_retries_count_what_was_moved(play):
     """The pair takes 4 KiB: nearly every write ends early or asks to be tried again."""
     run = play("partial", 100_000)
