@@ -162,12 +162,14 @@ def executable_ranges(fd: int) -> list[tuple[int, int]]:
 
 
 def main(channel: int) -> NoReturn:
+    from oisp_sensor.capture.late import np
     from oisp_sensor.capture.targets import examine
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
         signal.signal(number, signal.SIG_IGN)
     with open(sys.executable, "rb") as file:  # noqa: PTH123  (what is imported at first use is imported now)
         examine(file.fileno(), "")
+    np.isin(np.arange(2), [0])
     user = least_user()
     confine(None if user is None else (user.uid, user.gid), memory_bytes=MEMORY, rules=None)
     end = socket.socket(fileno=channel)

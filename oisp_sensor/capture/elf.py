@@ -15,8 +15,12 @@ import stat
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
-import numpy as np
+from oisp_sensor.capture.late import np
+
+if TYPE_CHECKING:
+    import numpy
 
 EM_X86_64 = 62
 EM_AARCH64 = 183
@@ -35,9 +39,8 @@ _PT_LOAD, _PT_DYNAMIC, _PT_INTERP, _PT_NOTE, _PT_GNU_EH_FRAME = 1, 2, 3, 4, 0x64
 _DT_NEEDED, _DT_STRTAB, _DT_RPATH, _DT_STRSZ, _DT_RUNPATH = 1, 5, 15, 10, 29
 _STT_FUNC, _STT_GNU_IFUNC = 2, 10
 
-_SYMBOL = np.dtype(
-    [("name", "<u4"), ("info", "u1"), ("other", "u1"), ("section", "<u2"), ("value", "<u8"), ("size", "<u8")]
-)
+_SYMBOL = [("name", "<u4"), ("info", "u1"), ("other", "u1"), ("section", "<u2"), ("value", "<u8"), ("size", "<u8")]
+_SYMBOL_BYTES = 24
 
 
 class ElfError(ValueError):
@@ -85,7 +88,7 @@ class Elf:
             raise ElfError("no ELF file of a readable size")
         self.size = info.st_size
         self._named: dict[bytes, Section] | None = None
-        self._frames: tuple[np.ndarray, np.ndarray] | None = None
+        self._frames: tuple[numpy.ndarray, numpy.ndarray] | None = None
         self._map = mmap.mmap(fd, self.size, access=mmap.ACCESS_READ)
         try:
             self._header()
@@ -182,7 +185,7 @@ class Elf:
         self, section: tuple[int, ...], sections: list[tuple[int, ...]], wanted: dict[bytes, str]
     ) -> list[tuple[str, Function]]:
         offset, size, link = section[4], section[5], section[6]
-        if link >= len(sections) or size // _SYMBOL.itemsize > _MAX_SYMBOLS:
+        if link >= len(sections) or size // _SYMBOL_BYTES > _MAX_SYMBOLS:
             raise ElfError("a symbol table without names, or with too many symbols")
         strings, end = sections[link][4], sections[link][4] + sections[link][5]
         if end > self.size:
@@ -190,7 +193,7 @@ class Elf:
         places = {name: found for name in wanted if (found := self._find_name(name, strings, end))}
         if not places:
             return []
-        table = np.frombuffer(self.bytes_at(offset, size // _SYMBOL.itemsize * _SYMBOL.itemsize), _SYMBOL)
+        table = np.frombuffer(self.bytes_at(offset, size // _SYMBOL_BYTES * _SYMBOL_BYTES), np.dtype(_SYMBOL))
         kinds = table["info"] & 15
         defined = (table["section"] != 0) & ((kinds == _STT_FUNC) | (kinds == _STT_GNU_IFUNC) | (kinds == 0))
         result = []
@@ -247,7 +250,7 @@ class Elf:
             return None
         return self._frame(place, int(starts[row]), address)
 
-    def _read_frames(self) -> tuple[np.ndarray, np.ndarray]:
+    def _read_frames(self) -> tuple[numpy.ndarray, numpy.ndarray]:
         """Sorted starts and the addresses of their records, out of .eh_frame_hdr."""
         none = np.zeros(0, np.int64)
         for kind, segment in self._program_headers():

@@ -12,10 +12,13 @@ from __future__ import annotations
 import re
 import struct
 from dataclasses import dataclass
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from oisp_sensor.capture import elf
+from oisp_sensor.capture.late import np
+
+if TYPE_CHECKING:
+    import numpy
 
 _BUILD_INFO = b"\xff Go buildinf:"
 _PER_POINTER, _LAYOUT_118, _LAYOUT_120 = 0xFFFFFFFA, 0xFFFFFFF0, 0xFFFFFFF1
@@ -161,12 +164,13 @@ class _Table:
         fitting = starts[self._fits(file, starts)]
         return int(fitting[0]) if len(fitting) == 1 else None
 
-    def _fits(self, file: elf.Elf, starts: np.ndarray) -> np.ndarray:
+    def _fits(self, file: elf.Elf, starts: numpy.ndarray) -> numpy.ndarray:
         """For each address: would nearly all functions stand behind padding or another one's return?"""
         section = file.section(b".text")
         padding = _PADDING.get(file.machine, ())
         if section is None or not padding:
-            return np.full(len(starts), bool(section) and len(starts) == 1)
+            alone: numpy.ndarray = np.full(len(starts), bool(section) and len(starts) == 1)
+            return alone
         code = np.frombuffer(file.bytes_at(section.offset, section.size), np.uint8)
         good = np.isin(code, padding)
         step = max(1, self._count // _SAMPLES)
@@ -176,4 +180,5 @@ class _Table:
             before = starts + entry - 1 - section.address
             valid = (before >= 0) & (before < len(code))
             hits[valid] += good[before[valid]]
-        return hits >= 0.9 * len(entries)
+        fits: numpy.ndarray = hits >= 0.9 * len(entries)
+        return fits
