@@ -2181,15 +2181,21 @@ cdef void exchange_path_model(oisp_exchange* x, const uint8_t* model, size_t siz
 cdef void exchange_target(const oisp_dialects* table, oisp_exchange* x, oisp_slice target) noexcept nogil:
     cdef const oisp_dialects_table* t = <const oisp_dialects_table*> table
     cdef const oisp_dialect* d = dialect_at(t, x.dialect)
-    cdef uint32_t size = 0
+    cdef const uint8_t* ends
+    cdef uint32_t size = 0, at = 0, end
     if d == NULL or d.stream_path_size == 0:
         return
+    ends = t.json.pool + d.stream_path
     while size < target.size and target.data[size] != c"?":
         size += 1
-    if size >= d.stream_path_size:
-        if memcmp(target.data + size - d.stream_path_size, t.json.pool + d.stream_path, d.stream_path_size) == 0:
+    while at < d.stream_path_size:           # ends, with bars between
+        end = at
+        while end < d.stream_path_size and ends[end] != c"|":
+            end += 1
+        if size >= end - at and memcmp(target.data + size - (end - at), ends + at, end - at) == 0:
             x.flags |= OISP_X_STREAM_ASKED
             return
+        at = end + 1
     x.flags |= OISP_X_STREAM_NOT_ASKED
 
 

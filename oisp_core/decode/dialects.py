@@ -715,10 +715,12 @@ def _stream_path(compiler: Compiler, doc: Table) -> tuple[int, int]:
     table = doc.get("streams")
     if not isinstance(table, Table):
         return 0, 0
-    if set(table) != {"path"} or not isinstance(table["path"], str) or not table["path"]:
+    given = table.get("path")
+    ends = given if isinstance(given, Listing) else [given]
+    if set(table) != {"path"} or not ends or not all(isinstance(e, str) and e and "|" not in e for e in ends):
         compiler.complain(doc, "streams", expected="always, unless_refused, or {path: END}", got=table)
         return 0, 0
-    return compiler.out.text(table["path"])
+    return compiler.out.text("|".join(ends))
 
 
 def _inners(compiler: Compiler, doc: Table, names: list[str]) -> tuple[int, int]:

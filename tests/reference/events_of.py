@@ -30,13 +30,6 @@ ROLES = {
 CONTRACT_ROLES = {"system", "user", "assistant", "tool", "function"}
 
 
-def dialect_of(api: str, url: str) -> str:
-    """Two APIs of truth are two dialects here: the path of one of them asks for a stream."""
-    if api == "watsonx.generation" and "_stream" in url:
-        return "watsonx.generation_stream"
-    return "bedrock.agent.invoke" if api == "bedrock.agent" and "/agents/" in url else api
-
-
 def value_of(text: Any) -> Any:
     """Arguments and results are compared as what they mean."""
     if text in (None, ""):
@@ -247,7 +240,7 @@ def expected_types(truth: dict[str, Any]) -> dict[str, bool | None]:
     }
 
 
-def pairs_of(events: list[Event], truth: dict[str, Any], url: str = "") -> Pairs:
+def pairs_of(events: list[Event], truth: dict[str, Any]) -> Pairs:
     """field -> (what the events say, what is true); fields that truth does not name are left out."""
     request = one(events, "ai.request")
     response = one(events, "ai.response")
@@ -256,7 +249,7 @@ def pairs_of(events: list[Event], truth: dict[str, Any], url: str = "") -> Pairs
     pairs: Pairs = {name: (name in types, wanted) for name, wanted in expected_types(truth).items()}
     said = request or one(events, "rag.retrieve")
     if said:
-        pairs["dialect"] = (oisp(said).get("dialect"), dialect_of(truth["api"], url))
+        pairs["dialect"] = (oisp(said).get("dialect"), truth["api"])
         pairs["kind"] = (oisp(said).get("kind"), truth["kind"])
     if request:
         pairs |= request_pairs(request, truth)

@@ -32,7 +32,8 @@ def model_of_path(url: str) -> str | None:
 
 
 def decode(dialects: Dialects, dialect: str, row: dict[str, Any]) -> dict[str, Any]:
-    decoder = Decoder(dialects, dialect, model=model_of_path(row["url"]))
+    decoder = Decoder(dialects, dialect)
+    decoder.reset(model_of_path(row["url"]), urlsplit(row["url"]).path.encode())
     decoder.request(base64.b64decode(row["request_body"] or ""))
     body = base64.b64decode(row["response_body"] or "")
     if body:
@@ -75,13 +76,6 @@ def answer(result: dict[str, Any]) -> tuple[Any, ...]:
 def as_text(value: Any) -> Any:
     """Truth has some JSON of the wire as text."""
     return value if value is None or isinstance(value, str) else json.dumps(value)
-
-
-def dialect_of(api: str, url: str) -> str:
-    """Two APIs of truth are two dialects here: the path of one of them asks for a stream."""
-    if api == "watsonx.generation" and "_stream" in url:
-        return "watsonx.generation_stream"
-    return "bedrock.agent.invoke" if api == "bedrock.agent" and "/agents/" in url else api
 
 
 def compare(found: dict[str, Any], truth: dict[str, Any]) -> dict[str, tuple[Any, Any]]:
@@ -159,9 +153,7 @@ def test_every_row_of_every_dialect(corpus: Any, dialects: Dialects, capsys: pyt
         true = truth[row["id"]]
         if true["api"] in OTHER_BORDERS or true["api"] not in dialects.names or true["kind"] == "none":
             continue
-        for name, (found, expected) in compare(
-            decode(dialects, dialect_of(true["api"], row["url"]), row), true
-        ).items():
+        for name, (found, expected) in compare(decode(dialects, true["api"], row), true).items():
             if found == expected:
                 right[true["api"], name] += 1
             else:

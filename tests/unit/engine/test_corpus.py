@@ -14,7 +14,7 @@ import pytest
 
 from oisp_core import Engine
 from oisp_core.decode.dialects import load_dialects
-from tests.reference.events_of import dialect_of, pairs_of
+from tests.reference.events_of import pairs_of
 
 START = 1_700_000_000_000_000_000
 SEED = 7
@@ -101,7 +101,7 @@ def test_events_say_what_is_true(corpus: Any, render: ModuleType, cut: str, codi
     assert len(rows) > 690
     for row in rows:
         truth = corpus.truth()[row["id"]]
-        tally.count(row, truth, pairs_of(events_of(render, row, cut, coding), truth, row["url"]))
+        tally.count(row, truth, pairs_of(events_of(render, row, cut, coding), truth))
     tally.check(17_000)
 
 
@@ -111,13 +111,13 @@ def test_hashes_and_lengths_are_those_of_the_truth(corpus: Any, render: ModuleTy
     tally = Tally()
     for row in rows_of(corpus):
         truth = corpus.truth()[row["id"]]
-        tally.count(row, truth, pairs_of(events_of(render, row, cut, coding, "metadata"), truth, row["url"]))
+        tally.count(row, truth, pairs_of(events_of(render, row, cut, coding, "metadata"), truth))
     tally.check(17_000)
 
 
 def test_every_row_has_a_dialect(corpus: Any) -> None:
     names = set(load_dialects().names)
-    apis = {dialect_of(corpus.truth()[row["id"]]["api"], row["url"]) for row in rows_of(corpus)}
+    apis = {corpus.truth()[row["id"]]["api"] for row in rows_of(corpus)}
     assert not apis - names
 
 
@@ -133,7 +133,7 @@ def test_behind_an_unknown_host(corpus: Any, render: ModuleType) -> None:
         truth = corpus.truth()[row["id"]]
         if truth["api"] == "openai.other":  # files and batches: plain REST, which nothing but its host makes AI
             continue
-        pairs = pairs_of(events_of(render, row, "mixed", "none", change=gateway), truth, row["url"])
+        pairs = pairs_of(events_of(render, row, "mixed", "none", change=gateway), truth)
         pairs.pop("provider", None)
         tally.count(row, truth, pairs)
     tally.check(16_700)

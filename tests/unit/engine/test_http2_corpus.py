@@ -40,7 +40,7 @@ def test_events_say_what_is_true(corpus: Any, render: ModuleType, cut: str, codi
     tally = Tally()
     for row in rows_of(corpus):
         truth = corpus.truth()[row["id"]]
-        tally.count(row, truth, pairs_of(events_of(render, [row], cut, coding), truth, row["url"]))
+        tally.count(row, truth, pairs_of(events_of(render, [row], cut, coding), truth))
     tally.check(17_000)
 
 
@@ -74,7 +74,7 @@ def test_six_interleaved_streams(corpus: Any, render: ModuleType, cut: str, codi
         assert len(exchanges) == len(group), [row["id"] for row in group]
         for row, events in zip(group, exchanges, strict=True):
             truth = corpus.truth()[row["id"]]
-            pairs = pairs_of(events, truth, row["url"])
+            pairs = pairs_of(events, truth)
             results, all_results = pairs.pop("tool_results", ([], []))
             assert set(results) <= set(all_results)  # those that an earlier row of the group has are told there
             tally.count(row, truth, pairs)
@@ -120,7 +120,7 @@ def test_grpc(corpus: Any, render: ModuleType, cut: str, content: str, host: str
     tally = Tally()
     for row in rows:
         truth = corpus.truth()[row["id"]]
-        pairs = pairs_of(grpc_events(render, row, cut, content, host), truth, row["url"])
+        pairs = pairs_of(grpc_events(render, row, cut, content, host), truth)
         if host:
             pairs.pop("provider")
         tally.count(row, truth, pairs)

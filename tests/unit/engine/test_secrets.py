@@ -25,7 +25,7 @@ import pytest
 from oisp_core import Engine
 
 ENGINE = """
-import io, struct, sys
+import io, json, struct, sys
 from oisp_core import Engine
 
 def whole(stream, view):
@@ -36,7 +36,7 @@ def whole(stream, view):
             raise SystemExit
         at += got
 
-stream, engine = io.FileIO(0), Engine(content="metadata", id_seed=1)
+stream, engine = io.FileIO(0), Engine(content="metadata", id_seed=1, limits=json.loads(sys.argv[1]))
 head, room = bytearray(13), bytearray(1 << 20)
 while True:
     whole(stream, memoryview(head))
@@ -256,8 +256,8 @@ def test_no_command_line_tells_a_secret(command: list[str]) -> None:
 class Other:
     """The engine in a process of its own."""
 
-    def __init__(self) -> None:
-        command = [sys.executable, "-c", ENGINE]
+    def __init__(self, **limits: int) -> None:
+        command = [sys.executable, "-c", ENGINE, json.dumps(limits)]
         self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
 
     def tell(self, conn: int, way: int, data: bytes = b"") -> None:
@@ -317,3 +317,31 @@ def test_memory_holds_no_secret_once_a_message_is_done() -> None:
     finally:
         other.close()
     assert kept == {}
+
+
+@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="there is no /proc to read another process's memory in")
+@pytest.mark.skipif(os.environ.get("OISP_FLAVOUR") == "debug", reason="ASan maps terabytes, and keeps what was freed")
+def test_in_mid_stream_no_more_than_the_bounded_window_is_held() -> None:
+    """Half a megabyte of an answer that has not ended: what is kept of it is the arena, which has a bound."""
+    window = 64 << 10
+    mark = secrets.token_hex(8)  # one search finds all pieces, each of 64 characters
+    pieces = [f"{mark}{number:048d}" for number in range(8000)]
+    whole = re.compile(mark.encode() + rb"\d{48}")
+    other = Other(arena_bytes=window)
+    try:
+        s = Invented()
+        asked, head = http1(s, b"", SSE)
+        other.tell(1, 0, asked[1])
+        other.tell(1, 1, head[1].replace(b"Content-Length: 0", b"Transfer-Encoding: chunked"))
+        for piece in pieces:
+            event = b"data: " + json.dumps({"choices": [{"index": 0, "delta": {"content": piece}}]}).encode() + b"\n\n"
+            other.tell(1, 1, f"{len(event):x}\r\n".encode() + event + b"\r\n")
+        other.drain()
+        held = 64 * len(whole.findall(other.memory()))
+        assert window // 4 < held <= window + 4096
+        other.tell(1, 1, b"0\r\n\r\n")
+        other.tell(1, 3)
+        assert other.drain().count('"event_type":"ai.') == 1
+        assert whole.findall(other.memory()) == []
+    finally:
+        other.close()

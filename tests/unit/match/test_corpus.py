@@ -17,8 +17,6 @@ from oisp_core.match.verdict import Verdict
 GATEWAY = "gateway.internal:8443"
 # Path and body of these are those of any REST service: behind an unknown host nothing tells them from one.
 PLAIN_REST = "openai.other"
-# Dialects of ours that are one API in the corpus: their paths say that the answer is a stream.
-SAME = {"watsonx.generation_stream": "watsonx.generation", "bedrock.agent.invoke": "bedrock.agent"}
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +31,7 @@ def render(corpus: Any) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def registry(corpus: Any) -> Registry:
-    return load_registry(sorted({t["api"] for t in corpus.truth().values()} - {"other"} | SAME.keys()))
+    return load_registry(sorted({t["api"] for t in corpus.truth().values()} - {"other"}))
 
 
 def ask(registry: Registry, render: ModuleType, row: dict[str, Any], host: str | None) -> Verdict:
@@ -64,7 +62,7 @@ def mistakes(truth: dict[str, Any], verdict: Verdict, unknown_host: bool) -> lis
         return [f"state {verdict.state}"]
     if verdict.kind != truth["kind"]:
         out.append(f"kind {verdict.kind}")
-    if SAME.get(verdict.dialect or "", verdict.dialect) != truth["api"]:
+    if verdict.dialect != truth["api"]:
         out.append(f"dialect {verdict.dialect}")
     provider = truth.get("provider")
     if provider and verdict.provider_name != provider and not (unknown_host and verdict.provider_name == "other"):
