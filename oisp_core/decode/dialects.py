@@ -720,7 +720,7 @@ def _stream_path(compiler: Compiler, doc: Table) -> tuple[int, int]:
     if set(table) != {"path"} or not ends or not all(isinstance(e, str) and e and "|" not in e for e in ends):
         compiler.complain(doc, "streams", expected="always, unless_refused, or {path: END}", got=table)
         return 0, 0
-    return compiler.out.text("|".join(ends))
+    return compiler.out.text("|".join(map(str, ends)))
 
 
 def _inners(compiler: Compiler, doc: Table, names: list[str]) -> tuple[int, int]:
