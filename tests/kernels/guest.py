@@ -12,6 +12,7 @@ import textwrap
 import time
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -48,11 +49,11 @@ def doctor() -> dict[str, Any]:
 def btf() -> dict[str, Any]:
     from tests.kernels.btf import structs, wanted
 
-    with open("/sys/kernel/btf/vmlinux", "rb") as file:
-        known = structs(file.read())
-    with open("/kernel.h", encoding="utf-8") as file:
-        read = wanted(file.read())
-    absent = [f"{name}.{field}" for name, fields in read.items() for field in fields if field not in known.get(name, ())]
+    known = structs(Path("/sys/kernel/btf/vmlinux").read_bytes())
+    read = wanted(Path("/kernel.h").read_text(encoding="utf-8"))
+    absent = [
+        f"{name}.{field}" for name, fields in read.items() for field in fields if field not in known.get(name, ())
+    ]
     return {"ok": True, "read": sum(map(len, read.values())), "absent": sorted(absent)}
 
 
@@ -163,8 +164,8 @@ def record() -> dict[str, Any]:
     done = subprocess.run([sys.executable, "-m", "oisp_sensor", *words], capture_output=True, text=True, check=False)
     server.terminate()
     try:
-        with open("/tmp/e.jsonl", encoding="utf-8") as file:
-            kinds = [json.loads(line)["event_type"] for line in file]
+        text = Path("/tmp/e.jsonl").read_text(encoding="utf-8")
+        kinds = [json.loads(line)["event_type"] for line in text.splitlines()]
     except OSError:
         kinds = []
     return {"ok": done.returncode == 0, "out": done.stdout, "said": done.stderr[-1500:], "kinds": kinds}
@@ -176,9 +177,9 @@ def main() -> None:
     guarded("btf", btf)
     for program in ("tls", "activity"):
         for variant in ("modern", "basic"):
-            guarded("load", lambda p=program, v=variant: load(p, v), program=program, variant=variant)  # type: ignore[misc]
+            guarded("load", lambda p=program, v=variant: load(p, v), program=program, variant=variant)
     for way in WAYS:
-        guarded("capture", lambda w=way: capture(w), way=way)  # type: ignore[misc]
+        guarded("capture", lambda w=way: capture(w), way=way)
     guarded("activity", activity)
     guarded("stdio", lambda: extra(stdio=True))
     guarded("plaintext", lambda: extra(plaintext=True))

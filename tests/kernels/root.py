@@ -47,7 +47,8 @@ with context.wrap_socket(plain, server_side=True) as taken:
     got = b""
     while b'"messages"' not in got:
         got += taken.recv(65536)
-    taken.sendall(b"HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\nContent-Length: %%d\\r\\n\\r\\n" %% len(body) + body)
+    head = b"HTTP/1.1 200 OK\\r\\nContent-Type: application/json\\r\\nContent-Length: %%d\\r\\n\\r\\n"
+    taken.sendall(head %% len(body) + body)
 """
 
 # Of the modules that the sensor and its tests import, those that are not of the standard library.
@@ -111,7 +112,9 @@ def _packages(root: Path) -> None:
             continue
         for found in [site / name, *site.glob(f"{name}.libs"), *site.glob(f"{name}.*so"), *site.glob(f"{name}.py")]:
             if found.is_dir():
-                shutil.copytree(found, root / "site" / found.name, ignore=shutil.ignore_patterns("include", "__pycache__"))
+                shutil.copytree(
+                    found, root / "site" / found.name, ignore=shutil.ignore_patterns("include", "__pycache__")
+                )
             elif found.is_file():
                 shutil.copy(found, root / "site" / found.name)
 
