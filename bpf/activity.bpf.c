@@ -470,7 +470,9 @@ INLINE void hold(u32 tgid) {
 #define FMODE_CREATED 0x100000
 #define O_TRUNC 01000
 
-INLINE struct opened *add_file(const struct owner *who, struct file *file, u32 fd, u32 state) {
+/* Functions of their own, here and below: the stacks of all that are in progress together have 512 bytes. */
+__attribute__((noinline)) static struct opened *note_file(const struct owner *who, struct file *file, u32 fd,
+                                                          u32 state) {
   struct descriptor d = {.tgid = who->pid, .fd = fd};
   struct opened_key key = {.file = (u64)file, .tgid = who->pid};
   struct opened o = {.since = bpf_ktime_get_ns(), .references = 1, .fd = fd, .state = state};
@@ -492,8 +494,14 @@ INLINE struct opened *add_file(const struct owner *who, struct file *file, u32 f
     return NULL;
   }
   hold(who->pid);
-  put_file(OISP_FILE_OPEN, who, &o, file_size(file), put_path_of(file, OISP_TEXT_PATH));
   return bpf_map_lookup_elem(&opened, &key);
+}
+
+INLINE struct opened *add_file(const struct owner *who, struct file *file, u32 fd, u32 state) {
+  struct opened *o = note_file(who, file, fd, state);
+  if (o)
+    put_file(OISP_FILE_OPEN, who, o, file_size(file), put_path_of(file, OISP_TEXT_PATH));
+  return o;
 }
 
 /* One descriptor of a file less; with the last one the file is done with, for this process. */
@@ -512,7 +520,7 @@ INLINE void let_go(const struct owner *who, struct descriptor *d, u64 file) {
   put_file(OISP_FILE_CLOSE, who, &copy, 0, 0);
 }
 
-INLINE void closed(const struct owner *who, u32 fd) {
+__attribute__((noinline)) static void closed(const struct owner *who, u32 fd) {
   struct descriptor d = {.tgid = who->pid, .fd = fd};
   u64 *file = bpf_map_lookup_elem(&descriptors, &d);
   if (file)

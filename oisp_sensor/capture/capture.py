@@ -194,13 +194,22 @@ class Capture:
 
     def _start_activity(self, programs: Programs) -> None:
         """What cannot be had of it is said in `activity_refused`; TLS is captured all the same."""
-        try:
-            self.activity = ActivityPrograms(
-                self.scope, programs.scope_fd, self._activity_kinds, programs.variant, self._activity_ring_bytes
-            )
-        except CaptureError as error:
-            self.activity_refused = dict.fromkeys(self._activity_kinds, str(error))
+        refused: dict[str, str] = {}
+        # Files have the largest program: what a kernel says to it is no word about the other kinds.
+        for kinds in (self._activity_kinds, tuple(kind for kind in self._activity_kinds if kind != "file")):
+            try:
+                self.activity = ActivityPrograms(
+                    self.scope, programs.scope_fd, kinds, programs.variant, self._activity_ring_bytes
+                )
+                break
+            except CaptureError as error:
+                refused |= dict.fromkeys(kinds if "file" not in kinds else ("file",), str(error))
+                if kinds == ("file",):
+                    break
+        if self.activity is None:
+            self.activity_refused = refused
             return
+        self.activity.refused |= refused
         self.activity.attach()
         self.activity_refused = self.activity.refused
 

@@ -17,10 +17,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from oisp_sensor.capture import boringssl, elf, functions, golang, guard, kernel, program
+from oisp_sensor.capture import boringssl, elf, foreign, functions, golang, guard, kernel, program
 from oisp_sensor.capture.program import COOKIE_RETURN, COOKIE_SHARED, GNUTLS, GO, GO_NUMBERS, MOVERS, OPENSSL, PROBES
 
-_SIGNS = frozenset({"SSL_read", "gnutls_record_recv"})
+_SIGNS = frozenset({"SSL_read", "gnutls_record_recv", *foreign.SYMBOLS})
 _CLOSERS = 16
 
 
@@ -161,7 +161,9 @@ def examine(fd: int, path: str) -> Target | None:
         with elf.Elf(fd) as file:
             found = _known_functions(file, target)
             if not found and not target.refused:
-                return None
+                if not target.runtime:
+                    return None
+                target.error = f"{target.runtime}: this TLS stack is not captured"
             target.build_id = file.build_id()
             for _, function in sorted(found.items()):
                 _plan_function(file, function, target)
@@ -192,6 +194,8 @@ def _known_functions(file: elf.Elf, target: Target) -> dict[str, elf.Function]:
         found |= program.functions
         if program.refused:
             target.refused["Go"] = program.refused
+    if not found and not target.refused:
+        target.runtime = foreign.look(file, frozenset(signs))
     return found
 
 

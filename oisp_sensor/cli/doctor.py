@@ -24,9 +24,10 @@ if TYPE_CHECKING:
     from oisp_sensor.capture.probe import Check
     from oisp_sensor.capture.targets import Target
 
+_LATER = "if it maps it later"
 # What is not seen, whatever the machine can do.
 OUT_OF_REACH = (
-    "TLS stacks other than OpenSSL, BoringSSL, GnuTLS and Go's (rustls, NSS), Java",
+    "TLS stacks other than OpenSSL, BoringSSL, GnuTLS and Go's; rustls, NSS, Java and others are named where they are",
     "QUIC and HTTP/3, kernel TLS, plaintext that goes through io_uring",
     "processes that another program starts on the command's behalf (docker, systemd-run): use --cgroup or --all",
 )
@@ -43,6 +44,7 @@ class Library:
     build_id: str = ""
     error: str = ""
     when: str = ""
+    foreign: str = ""  # a stack that is known by name alone
 
 
 @dataclass
@@ -155,8 +157,9 @@ def _command(file: str) -> Seen:
     start = mapped_at_start(file, os.environ)
     alone = len(start) <= 1  # linked statically: it loads nothing later
     later = [] if alone else [path for path in likely_libraries(file, os.environ) if path not in start]
-    files = [(path, "mapped at its start") for path in start] + [(path, "if it maps it later") for path in later]
-    libraries = list(_opened(files))
+    files = [(path, "mapped at its start") for path in start] + [(path, _LATER) for path in later]
+    # What it may map later is worth a line only where that would be seen.
+    libraries = [found for found in _opened(files) if found.usable or found.when != _LATER or not found.foreign]
     notes = ["links no shared library: only TLS functions of its own could be probed"] if alone else []
     if not alone and not any(library.usable and library.when == "mapped at its start" for library in libraries):
         notes.append("maps no TLS library at its start; one that it loads later (an interpreter does) is probed then")
@@ -194,7 +197,10 @@ def _examined(fd: int, path: str, when: str) -> Library | None:
     if target is None:
         return None
     usable = target.usable and not target.error
-    return Library(path, usable, list(target.functions), dict(target.refused), target.build_id, target.error, when)
+    foreign = target.runtime if not target.functions and not target.refused else ""
+    return Library(
+        path, usable, list(target.functions), dict(target.refused), target.build_id, target.error, when, foreign
+    )
 
 
 # ---- the answer ----
