@@ -159,16 +159,6 @@ def extra(**options: Any) -> dict[str, Any]:
     return {"ok": run.code == 0, "sizes": sizes, "lost": run.lost}
 
 
-# The sensor with deadlines for a machine that is emulated.
-PATIENT = """
-import sys
-from oisp_sensor import examiner
-from oisp_sensor.cli import main
-examiner.SECONDS = 120.0
-sys.exit(main())
-"""
-
-
 def record() -> dict[str, Any]:
     """The whole sensor, worker and all, on a client in Python."""
     server = subprocess.Popen([sys.executable, "/server.py"], stdout=subprocess.PIPE, text=True)
@@ -176,8 +166,7 @@ def record() -> dict[str, Any]:
     port = server.stdout.readline().strip()
     client = ["env", "LD_LIBRARY_PATH=/ssl", sys.executable, "/client.py", port, "/cert.pem", "What now?", "0"]
     words = ["record", "--library", "/ssl/libssl.so.3", "--content", "full", "--out", "/tmp/e.jsonl", "--", *client]
-    sensor = [sys.executable, "-c", PATIENT]
-    done = subprocess.run([*sensor, *words], capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-m", "oisp_sensor", *words], capture_output=True, text=True, check=False)
     server.terminate()
     try:
         text = Path("/tmp/e.jsonl").read_text(encoding="utf-8")

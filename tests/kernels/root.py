@@ -125,6 +125,10 @@ def _sensor(root: Path) -> None:
     for package in (oisp_core, oisp_sensor):
         folder = Path(package.__file__ or "").parent
         shutil.copytree(folder, oisp / folder.name, ignore=leave_out)
+    examiner = oisp / "oisp_sensor/examiner.py"  # five seconds are few for a machine that is emulated
+    text = examiner.read_text(encoding="utf-8")
+    assert "\nSECONDS = 5.0" in text
+    examiner.write_text(text.replace("\nSECONDS = 5.0", "\nSECONDS = 120.0"), encoding="utf-8")
     tree = Path(oisp_sensor.__file__).parents[1]
     for name in ("bpf/objects", "semconv", "schema"):
         if (tree / name).is_dir():
