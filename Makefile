@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 # Every target is one call of ./oisp, which does all of its own set-up. `make` lists them.
 .DEFAULT_GOAL := help
-.PHONY: help run test test-full lint format debug bench fuzz wheel setup clean
+.PHONY: help run test test-full test-kernels lint format debug bench fuzz wheel setup clean
 
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## capture the bundled demo agent, or: make run CMD='python my_agent.py'
 	@./oisp run $(CMD)
@@ -14,6 +14,9 @@ test: ## the whole suite: lint, sdist, wheel, sanitizers, tests from the wheel; 
 
 test-full: ## the suite with its long forms
 	@./oisp full
+
+test-kernels: ## capture on Debian's 5.10, 6.1 and 6.12 under QEMU
+	@./oisp kernels
 
 lint: ## ruff, mypy --strict, cython-lint, clang-format
 	@./oisp lint

@@ -56,7 +56,8 @@ PROBE = """
 import sys
 sys.path[:0] = sys.argv[1:]
 import oisp_sensor.__main__, oisp_sensor.recorder, oisp_sensor.worker, oisp_sensor.examiner, oisp_sensor.capture.targets
-import oisp_sensor.cli.record, oisp_sensor.cli.doctor, oisp_sensor.activity.stage, oisp_core, capstone, yaml
+import oisp_sensor.cli.record, oisp_sensor.cli.doctor, oisp_sensor.activity.stage, oisp_core
+import capstone, yaml, rich.console
 print("\\n".join(sorted({name.split(".")[0] for name, m in sys.modules.items()
                          if "site-packages" in (getattr(m, "__file__", None) or "")})))
 """
