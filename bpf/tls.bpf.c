@@ -819,14 +819,14 @@ INLINE void unmatched_return(struct pt_regs *ctx, u32 function) {
   tell_nameless(OISP_LOST_STATE, 1, direction_of(function), bytes);
 }
 
-INLINE int leave(struct pt_regs *ctx, u32 function, int shared) {
+INLINE int leave(struct pt_regs *ctx, u32 function, int shared, u64 stack) {
   u64 pid_tgid = bpf_get_current_pid_tgid();
   struct thread *t = bpf_map_lookup_elem(&threads, &pid_tgid);
   struct call call = {};
   u64 n;
-  if (!t || !pop_call(t, REG_STACK(ctx), &call)) {
+  if (!t || !pop_call(t, stack, &call)) {
     u64 start;
-    if (shared || (t && t->returned == REG_STACK(ctx)))
+    if (shared || (t && t->returned == stack))
       return 0;
     start = process_start((struct task_struct *)bpf_get_current_task());
     if (current_in_scope(pid_tgid >> 32, start))
@@ -1432,7 +1432,9 @@ INLINE int run_probe(struct pt_regs *ctx) {
     return returns ? leave_go(ctx, function) : enter_go(ctx, function);
   if (!returns)
     return enter(ctx, function);
-  return function == FN_NEW ? created(ctx) : leave(ctx, function, cookie & COOKIE_SHARED);
+  if (function == FN_NEW)
+    return created(ctx);
+  return leave(ctx, function, cookie & COOKIE_SHARED, REG_STACK(ctx) - (cookie & COOKIE_AFTER ? RETURN_ADDRESS : 0));
 }
 SEC("uprobe") int probe_any(struct pt_regs *ctx) { CHARGED(run_probe(ctx)); }
 #else
@@ -1469,8 +1471,8 @@ ENTER_GO(16)
 ENTER_GO(17)
 SEC("uprobe") int leave_go_call(struct pt_regs *ctx) { CHARGED(leave_go(ctx, 0)); }
 SEC("uprobe") int leave_6(struct pt_regs *ctx) { CHARGED(created(ctx)); }
-SEC("uprobe") int leave_call(struct pt_regs *ctx) { CHARGED(leave(ctx, 0, 0)); }
-SEC("uprobe") int leave_shared(struct pt_regs *ctx) { CHARGED(leave(ctx, 0, 1)); }
+SEC("uprobe") int leave_call(struct pt_regs *ctx) { CHARGED(leave(ctx, 0, 0, REG_STACK(ctx))); }
+SEC("uprobe") int leave_shared(struct pt_regs *ctx) { CHARGED(leave(ctx, 0, 1, REG_STACK(ctx))); }
 #endif
 
 /* ---- processes ---- */

@@ -131,7 +131,11 @@ class Examiner:
 
 def _check(found: Any, fd: int) -> None:
     """Whatever it says, a probe goes only where the file holds code that is mapped to be run."""
-    places = found.plan.places()
+    from oisp_sensor.capture.program import GO_NUMBERS
+
+    places = found.plan.places() + found.plan.unknown
+    if any(number in GO_NUMBERS for _, number in found.plan.unknown):
+        raise ValueError("a uretprobe in Go")
     if len(places) > _MOST_PLACES:
         raise ValueError(f"{len(places)} places to probe")
     code = executable_ranges(fd)

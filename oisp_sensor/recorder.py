@@ -134,6 +134,7 @@ class Recorder:
                 ring_bytes=ring_bytes,
                 libraries=args.library,
                 plaintext=args.plaintext,
+                uretprobes=args.uretprobes,
                 max_overhead=args.max_overhead / 100,
                 stdio=args.stdio,
                 activity=_activity_kinds(args),

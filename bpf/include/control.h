@@ -41,6 +41,7 @@ enum function {
 };
 
 #define COOKIE_RETURN 256 /* set in the cookie of a RET; the rest is the function */
+#define COOKIE_AFTER 1024 /* set with COOKIE_RETURN: a uretprobe, which comes when the return address was taken off */
 #define COOKIE_SHARED 512 /* a RET where others return too: of a function that the probed one ends in */
 
 enum scope_mode { SCOPE_TREE = 1, SCOPE_CGROUP = 2, SCOPE_UID = 3, SCOPE_ALL = 4, SCOPE_EXE = 5 };

@@ -245,6 +245,7 @@ struct pt_regs {
 #define REG_GO_G(c) ((u64)((volatile struct pt_regs *)(c))->r14)
 #define GO_G_OFFSET __builtin_offsetof(struct pt_regs, r14)
 #define REG_STACK(c) ((u64)((volatile struct pt_regs *)(c))->sp)
+#define RETURN_ADDRESS 8 /* on the stack, between entry and return */
 #elif defined(OISP_AARCH64)
 #define SYSTEM_NUMBER syscallno
 #define SYSTEM_1 orig_x0
@@ -266,6 +267,7 @@ struct pt_regs {
 #define REG_GO_G(c) ((u64)((volatile struct pt_regs *)(c))->regs[28])
 #define GO_G_OFFSET (28 * sizeof(unsigned long))
 #define REG_STACK(c) ((u64)((volatile struct pt_regs *)(c))->sp)
+#define RETURN_ADDRESS 0 /* in a register */
 #else
 #error "no register file for this architecture"
 #endif

@@ -86,6 +86,7 @@ class Capture:
     map them also in the scopes of a command and of processes: others then pay for traps, and no child is too fast.
     `activity`: kinds of what processes do (`process`, `network`, `dns`, `file`), into a ring of their own.
     `max_overhead`: the share of a core that probes may cost one process before they are taken away (0: any).
+    `uretprobes`: also functions whose ends cannot be told, where uretprobes do no harm (see uretprobes.py).
     With `plaintext`, HTTP on TCP sockets without TLS is captured too (models that run on this machine).
     With `stdio`, JSON-RPC on the standard streams of servers that the scope starts is (MCP); every system call of the
     machine then costs a little.
@@ -102,6 +103,7 @@ class Capture:
         eager: bool = True,
         per_process: bool = True,
         plaintext: bool = False,
+        uretprobes: bool = False,
         stdio: bool = False,
         variant: str = "",
         multi: bool = True,
@@ -122,6 +124,7 @@ class Capture:
         self._examine = examiner
         self._variant = variant
         self._multi = multi
+        self._uretprobes = uretprobes
         self._max_overhead = max_overhead
         self._guard: Guard | None = None
         self._spared_pids: set[int] = set()  # processes that the guard has detached
@@ -173,6 +176,8 @@ class Capture:
             self._guard = Guard(costs, self._max_overhead, lambda: attacher.trap_ns(costs))
         self._epoll = select.epoll()
         self._epoll.register(self._programs.control_fd, select.EPOLLIN)
+        if self._uretprobes and not (self._programs.multi and self._attacher.per_process):
+            raise CaptureError("uretprobes are planted process by process, which takes Linux 6.10 and later")
         if self._activity_kinds:
             self._start_activity(self._programs)
         self._programs.follow_processes()
@@ -455,6 +460,7 @@ class Capture:
             target = self._targets[key] = self._examine(fd, path)
             if target is not None:
                 target.file = fd
+                target.uretprobes = self._uretprobes
                 if not target.usable:
                     self._tell(messages.Refused(path, target.why(), 0))
                 return target

@@ -32,6 +32,7 @@ BPF_LINK_CREATE = 28
 BPF_PROG_TYPE_KPROBE = 2
 BPF_PERF_EVENT = 41  # enum bpf_attach_type
 BPF_TRACE_UPROBE_MULTI = 48
+BPF_F_UPROBE_MULTI_RETURN = 1
 
 PERF_TYPE_SOFTWARE = 1
 PERF_COUNT_SW_DUMMY = 9
@@ -131,8 +132,11 @@ def open_raw_tracepoint(name: str, program: int) -> int:
     return _bpf(BPF_RAW_TRACEPOINT_OPEN, struct.pack("<QII", _address(text), program, 0))
 
 
-def link_uprobe_multi(program: int, path: str, offsets: list[int], cookies: list[int], pid: int = 0) -> int:
-    """One link for all offsets of one file; pid 0 is every process that maps it."""
+def link_uprobe_multi(
+    program: int, path: str, offsets: list[int], cookies: list[int], pid: int = 0, *, returns: bool = False
+) -> int:
+    """One link for all offsets of one file; pid 0 is every process that maps it. `returns`: uretprobes of what begins
+    there."""
     text = ctypes.create_string_buffer(os.fsencode(path))
     offset_block = ctypes.create_string_buffer(struct.pack(f"<{len(offsets)}Q", *offsets))
     cookie_block = ctypes.create_string_buffer(struct.pack(f"<{len(cookies)}Q", *cookies))
@@ -147,7 +151,7 @@ def link_uprobe_multi(program: int, path: str, offsets: list[int], cookies: list
         0,
         _address(cookie_block),
         len(offsets),
-        0,
+        BPF_F_UPROBE_MULTI_RETURN if returns else 0,
         pid,
         0,
     )

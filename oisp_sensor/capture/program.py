@@ -29,6 +29,7 @@ MEMBER = struct.Struct("<Q")
 
 COOKIE_RETURN = 256
 COOKIE_SHARED = 512
+COOKIE_AFTER = 1024
 
 
 @dataclass(frozen=True)

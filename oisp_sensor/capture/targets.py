@@ -17,8 +17,18 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from oisp_sensor.capture import boringssl, elf, foreign, functions, golang, guard, kernel, program
-from oisp_sensor.capture.program import COOKIE_RETURN, COOKIE_SHARED, GNUTLS, GO, GO_NUMBERS, MOVERS, OPENSSL, PROBES
+from oisp_sensor.capture import boringssl, elf, foreign, functions, golang, guard, kernel, program, uretprobes
+from oisp_sensor.capture.program import (
+    COOKIE_AFTER,
+    COOKIE_RETURN,
+    COOKIE_SHARED,
+    GNUTLS,
+    GO,
+    GO_NUMBERS,
+    MOVERS,
+    OPENSSL,
+    PROBES,
+)
 
 _SIGNS = frozenset({"SSL_read", "gnutls_record_recv", *foreign.SYMBOLS})
 _CLOSERS = 16
@@ -44,6 +54,7 @@ class Plan:
     entries: list[tuple[int, int]] = field(default_factory=list)
     exits: list[tuple[int, int]] = field(default_factory=list)
     shared: list[tuple[int, int]] = field(default_factory=list)  # exits where others return too
+    unknown: list[tuple[int, int]] = field(default_factory=list)  # entries of functions whose exits cannot be told
 
     def places(self) -> list[tuple[int, int]]:
         """(offset, cookie), returns first: an entry without its return would be a call that never ends. Two functions
@@ -74,9 +85,17 @@ class Target:
     held: dict[int, list[int]] = field(default_factory=dict, repr=False)  # process (0: all) -> descriptors
     since: dict[int, int] = field(default_factory=dict, repr=False)  # process (0: all) -> when its probes stood
 
+    uretprobes: bool = False  # asked for: `plan.unknown` is probed with them, where nothing speaks against it
+
     @property
     def usable(self) -> bool:
-        return not self.error and any(name in MOVERS for name in self.functions)
+        return not self.error and any(name in MOVERS for name in (*self.functions, *self.returned))
+
+    @property
+    def returned(self) -> tuple[str, ...]:
+        """Functions that only a uretprobe can see the end of."""
+        numbers = {number for _, number in self.plan.unknown} if self.uretprobes else set()
+        return tuple(name for name in self.refused if name in PROBES and PROBES[name].number in numbers)
 
     def probed_before(self, pid: int, mapped_at: int) -> bool:
         """The probes stood when this process mapped the file: nothing of it can have gone by."""
@@ -208,6 +227,8 @@ def _plan_function(file: elf.Elf, function: elf.Function, target: Target) -> Non
             return
         if exits.refused:
             target.refused[function.name] = exits.refused
+            if probe.number not in GO_NUMBERS:
+                target.plan.unknown.append((function.offset, probe.number))
             return
         target.plan.exits += [(offset, probe.number) for offset in exits.offsets]
         target.plan.shared += [(offset, probe.number) for offset in exits.shared]
@@ -248,7 +269,11 @@ class Attacher:
             for offset, _ in target.plan.places():
                 # Into the page cache: the kernel plants its breakpoints without having to read the file then.
                 os.pread(target.file, 16, offset)
-            target.held[pid] = self._plant(path, target.plan.places(), pid)
+            held = self._plant(path, target.plan.places(), pid) if target.plan.places() else []
+            held += self._plant_returns(target, path, pid)
+            if not held:
+                return False
+            target.held[pid] = held
             target.since[pid] = time.monotonic_ns()
         except ProcessLookupError:
             return False
@@ -270,6 +295,22 @@ class Attacher:
             _close_all(held)
             raise
         return held
+
+    def _plant_returns(self, target: Target, path: str, pid: int) -> list[int]:
+        """Of functions whose ends are not known: entry and uretprobe, if that is wanted and does no harm."""
+        places = target.plan.unknown if target.uretprobes else []
+        if not places:
+            return []
+        why = uretprobes.harm(pid) if self._multi else "this kernel has no uprobe_multi"
+        if why:
+            for name in target.returned:
+                target.refused[name] = f"{target.refused[name].partition('; ')[0]}; no uretprobe: {why}"
+            return []
+        starts, numbers = [at for at, _ in places], [number for _, number in places]
+        after = [number | COOKIE_RETURN | COOKIE_AFTER for number in numbers]
+        program = self._programs["probe_any"]
+        returns = kernel.link_uprobe_multi(program, path, starts, after, pid, returns=True)
+        return [returns, kernel.link_uprobe_multi(program, path, starts, numbers, pid)]
 
     def trap_ns(self, costs: kernel.Map) -> int:
         """What a trap costs a process here, without the program that it runs."""

@@ -28,7 +28,8 @@ _LATER = "if it maps it later"
 # What is not seen, whatever the machine can do.
 OUT_OF_REACH = (
     "TLS stacks other than OpenSSL, BoringSSL, GnuTLS and Go's; rustls, NSS, Java and others are named where they are",
-    "QUIC and HTTP/3, kernel TLS, plaintext that goes through io_uring",
+    "QUIC and HTTP/3, kernel TLS and SSL_sendfile (counted as a gap), plaintext that goes through io_uring",
+    "what a program reads and writes through OpenSSL's BIO_f_ssl instead of SSL_read and SSL_write",
     "processes that another program starts on the command's behalf (docker, systemd-run): use --cgroup or --all",
 )
 

@@ -65,6 +65,11 @@ class Record:
             default=5.0,
             help="of one core that probes may cost a process before they are taken from it (5; 0: no bound)",
         )
+        parser.add_argument(
+            "--uretprobes",
+            action="store_true",
+            help="also functions whose returns cannot be told, by uretprobes, in processes that they do not harm",
+        )
         activity = parser.add_argument_group("what the processes do")
         activity.add_argument(
             "--activity",

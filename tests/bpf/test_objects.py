@@ -74,6 +74,7 @@ def test_the_loader_has_the_numbers_of_the_programs(repo_root):
     assert functions == ours
     assert header["COOKIE_RETURN"] == program.COOKIE_RETURN
     assert header["COOKIE_SHARED"] == program.COOKIE_SHARED
+    assert header["COOKIE_AFTER"] == program.COOKIE_AFTER
     assert header["VERDICT_SLOTS"] == program.VERDICT_SLOTS
     assert {name: header[f"VERDICT_{name.upper()}"] for name in program.VERDICT_LEVELS} == program.VERDICT_LEVELS
     scopes = {

@@ -11,6 +11,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <linux/seccomp.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define MUST(x) \
@@ -212,12 +215,22 @@ static void early(void) {
   pass(client, server, pattern, size);
 }
 
+/* What it needs of memory it has before; then any system call but read, write and exit kills it. */
+static void strict(void) {
+  pass(client, server, pattern, size);
+  MUST(prctl(PR_SET_SECCOMP, SECCOMP_MODE_STRICT) == 0);
+  for (int i = 0; i < 4; i++)
+    pass(client, server, pattern, size);
+  syscall(SYS_exit, 0);
+}
+
 int main(int argc, char **argv) {
   static const struct {
     const char *name;
     void (*run)(void);
-  } modes[] = {{"ints", ints}, {"partial", partial}, {"peek", peek}, {"clear", clear}, {"references", references},
-               {"nest", nest}, {"jump", jump},       {"hang", hang}, {"early", early}, {"alpn", alpn}};
+  } modes[] = {{"ints", ints},    {"partial", partial}, {"peek", peek}, {"clear", clear}, {"references", references},
+               {"nest", nest},    {"jump", jump},       {"hang", hang}, {"early", early}, {"alpn", alpn},
+               {"strict", strict}};
   MUST(argc == 5);
   size = atoi(argv[4]);
   pattern = malloc(size);

@@ -91,6 +91,8 @@ def changed(fd):
     target.plan.entries.append((5, 1))
     return target
 """
+OUTSIDE_TOO = OUTSIDE.replace("plan.entries", "plan.unknown")
+IN_GO = OUTSIDE.replace("plan.entries", "plan.unknown").replace("(5, 1)", "(5, 13)")
 TRIES = """
 import os, socket
 def act(function):
@@ -117,6 +119,8 @@ def changed(fd):
         (DIES, "no answer in time"),
         (FLOODS, "no answer in time"),
         (OUTSIDE, "a place outside the executable segments"),
+        (OUTSIDE_TOO, "a place outside the executable segments"),
+        (IN_GO, "a uretprobe in Go"),
     ],
     indirect=["made"],
 )
