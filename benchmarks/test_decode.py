@@ -96,10 +96,7 @@ def asked(dialect: str) -> tuple[str, list[bytes]]:
     how = corpora.DIALECTS[dialect]
     rng = random.Random(8)
     made = [how.ask(rng, "sk-x", 2000).data for _ in range(40)]
-    return how.name or NAMES[dialect], [http2.fields_of(one)[2] for one in made]
-
-
-NAMES = {"bedrock": "bedrock.converse-stream", "ollama": "ollama.chat"}
+    return how.name, [http2.fields_of(one)[2] for one in made]
 
 
 @pytest.mark.parametrize("dialect", [name for name in corpora.DIALECTS if name != "openai_obfuscated"])

@@ -29,6 +29,7 @@ from oisp_core.reassemble.codecs import zstd
 
 __all__ = ["BATCH", "KINDS", "START_NS", "Call", "Corpus", "Segment", "hit_rate", "make"]
 
+MIX_DELTAS = 60  # of each stream in the mix
 START_NS = 1_764_042_024_000_000_000
 STEP_NS = 250_000  # between two segments of a corpus
 BATCH = 262_144  # bytes of records that are handed over at once: what a poll of the kernel's ring gives under load
@@ -238,10 +239,10 @@ class Dialect:
         stream: Callable[[random.Random, int], tuple[list[bytes], dict[str, Any]]],
         content_type: str,
         provider: str,
-        name: str = "",
+        name: str,
     ) -> None:
         self.ask, self.stream, self.content_type, self.provider = ask, stream, content_type, provider
-        self.name = name  # of the dialect, where its events are server-sent
+        self.name = name
 
 
 EVENTS = "text/event-stream; charset=utf-8"
@@ -270,9 +271,13 @@ DIALECTS = {
     "responses": Dialect(traffic.openai_responses, traffic.responses_stream, EVENTS, "openai", "openai.responses"),
     "gemini": Dialect(traffic.gemini_request, traffic.gemini_stream, "text/event-stream", "google", "gemini.stream"),
     "bedrock": Dialect(
-        traffic.bedrock_request, traffic.bedrock_stream, "application/vnd.amazon.eventstream", "aws_bedrock"
+        traffic.bedrock_request,
+        traffic.bedrock_stream,
+        "application/vnd.amazon.eventstream",
+        "aws_bedrock",
+        "bedrock.converse-stream",
     ),
-    "ollama": Dialect(traffic.ollama_request, traffic.ollama_stream, "application/x-ndjson", "ollama"),
+    "ollama": Dialect(traffic.ollama_request, traffic.ollama_stream, "application/x-ndjson", "ollama", "ollama.chat"),
 }
 
 
@@ -311,8 +316,8 @@ def mix(seed: int, connections: int) -> list[list[Exchange]]:
     made = noise(seed, 20 * few * 2, 20 * few)
     made += request_response(seed + 1, "openai", 2000, 8 * few * 3, 8 * few)
     made += request_response(seed + 2, "anthropic", 2000, 4 * few * 3, 4 * few)
-    made += streamed(seed + 3, "openai", 9 * few, 60)
-    made += streamed(seed + 4, "anthropic", 9 * few, 60)
+    made += streamed(seed + 3, "openai", 9 * few, MIX_DELTAS)
+    made += streamed(seed + 4, "anthropic", 9 * few, MIX_DELTAS)
     return made
 
 
@@ -336,25 +341,42 @@ KINDS: dict[str, Callable[..., list[list[Exchange]]]] = {
 
 
 def hit_rate(corpus: Corpus) -> float | None:
-    """Of the events of its streams, the share that a learned template takes. None where it streams nothing by SSE."""
-    parameters = corpus.facts.get("parameters", {})
-    how = DIALECTS.get(parameters.get("dialect", ""))
-    if how is None or not how.name:
-        return None
-    rng = random.Random(parameters["seed"])
+    """Of the events of its streams, the share that a learned template takes. None where it streams nothing."""
+    rng = random.Random(corpus.facts.get("parameters", {}).get("seed", 0))
     fitted = total = 0
     loaded = load_dialects()
-    for _ in range(min(parameters["streams"], 8)):
-        decoder = Decoder(loaded, how.name)
-        pairs = [_pair(event) for event in how.stream(rng, parameters["deltas"])[0]]
-        decoder.events([pair for pair in pairs if pair[1] != b"[DONE]"])
-        fitted += decoder.fitted
-        total += len(pairs)
-    return fitted / total
+    for dialect, streams, deltas in _streams_of(corpus.facts.get("parameters", {})):
+        how = DIALECTS[dialect]
+        for _ in range(streams):
+            decoder = Decoder(loaded, how.name)
+            pairs = [_pair(how, event) for event in how.stream(rng, deltas)[0]]
+            decoder.events([pair for pair in pairs if pair[1] != b"[DONE]"])
+            fitted += decoder.fitted
+            total += len(pairs)
+    return fitted / total if total else None
 
 
-def _pair(event: bytes) -> tuple[bytes, bytes]:
-    """Name and data of a server-sent event."""
+def _streams_of(parameters: dict[str, Any]) -> list[tuple[str, int, int]]:
+    """Dialect, number and length of streams as a corpus has them: some of each are enough."""
+    kind = parameters.get("kind")
+    if kind == "streamed":
+        return [(parameters["dialect"], min(parameters["streams"], 8), parameters["deltas"])]
+    if kind == "http2":
+        return [("openai", 8, parameters["deltas"])]
+    if kind == "mix":
+        return [("openai", 4, MIX_DELTAS), ("anthropic", 4, MIX_DELTAS)]
+    return []
+
+
+def _pair(how: Dialect, event: bytes) -> tuple[bytes, bytes]:
+    """Name and data of a piece of a stream: a line, a message of an event stream, or a server-sent event."""
+    if how.content_type == "application/x-ndjson":
+        return b"", event.strip()
+    if how.content_type == "application/vnd.amazon.eventstream":
+        size = int.from_bytes(event[4:8], "big")
+        at = event.index(b":event-type") + 12  # behind the type of the value
+        end = at + 2 + int.from_bytes(event[at : at + 2], "big")
+        return event[at + 2 : end], event[12 + size : -4]
     name = data = b""
     for line in event.splitlines():
         if line.startswith(b"event: "):

@@ -15,7 +15,7 @@ from oisp_bench.spread import Spread
 
 __all__ = ["print_case", "print_changes", "print_head", "print_live", "print_scaling", "readme_table"]
 
-BAR = 14
+BAR = 8
 
 
 def print_head(console: Console, run: Run) -> None:
@@ -39,12 +39,13 @@ def print_case(console: Console, case: CaseResult) -> None:
     console.print(Text("  " + _about(case), style="dim"))
     table = Table(box=None, pad_edge=False, show_edge=False)
     table.add_column("engine", no_wrap=True)
-    for column in (f"ns/{case.unit}", "MB/s", "x peer", "(quartiles)", "of C limit"):
+    hits = "" if case.hit_rate is None else f"{case.hit_rate:.1%}"
+    for column in (f"ns/{case.unit}", "MB/s", "x peer", "(quartiles)", "hits" if hits else "", "of C limit"):
         table.add_column(column, justify="right", no_wrap=True)
     table.add_column("", no_wrap=True)
     fastest = max((e.ratio.middle for e in case.engines if e.ratio), default=1.0)
     for engine in case.engines:
-        table.add_row(*_row(engine, fastest))
+        table.add_row(*_row(engine, fastest, hits if engine.role == "ours" else ""))
     console.print(table)
     console.print(Text("  " + case.analysis.strip(), style="italic dim"))
     for note in [*case.notes, *_floor(case)]:
@@ -55,22 +56,20 @@ def _about(case: CaseResult) -> str:
     parts = [f"{case.bytes / 1e6:.1f} MB", f"{case.segments} segments", f"{case.exchanges} exchanges"]
     if case.deltas:
         parts.append(f"{case.deltas} deltas")
-    if case.hit_rate is not None:
-        parts.append(f"template hit rate {case.hit_rate:.1%}")
     parts.append(f"{sum(case.events.values())} events of {case.fields} fields, equal in all engines")
     parts.append(f"traffic {case.digest}")
     return ", ".join(parts)
 
 
-def _row(engine: EngineResult, fastest: float) -> list[str | Text]:
+def _row(engine: EngineResult, fastest: float, hits: str) -> list[str | Text]:
     name = Text(engine.name, style="bold" if engine.role == "ours" else "")
     row: list[str | Text] = [name, f"{engine.ns_per_unit.middle:,.0f}", f"{engine.mb_per_s:,.0f}"]
     if engine.ratio is None:
-        return [*row, "", "", "", ""]
+        return [*row, "", "", hits, "", ""]
     r = engine.ratio
     share = f"{engine.share.middle:.0%}" if engine.share else ""
     bar = Text("█" * max(1, round(BAR * r.middle / fastest)), style="green" if engine.role == "ours" else "blue")
-    return [*row, f"{r.middle:.2f}", f"({r.low:.2f}..{r.high:.2f})", share, bar]
+    return [*row, f"{r.middle:.2f}", f"({r.low:.2f}..{r.high:.2f})", hits, share, bar]
 
 
 def _floor(case: CaseResult) -> list[str]:
