@@ -81,39 +81,79 @@ static void compress_portable(uint32_t state[8], const uint8_t *data, size_t blo
 
 #ifdef OISP_SHA_NI
 /* The instructions want the state as ABEF and CDGH, and do two rounds each. */
-__attribute__((target("sha,sse4.1,ssse3"))) static void compress_sha_ni(uint32_t state[8], const uint8_t *data,
-                                                                        size_t blocks) {
-  const __m128i swap = _mm_set_epi64x(0x0c0d0e0f08090a0bLL, 0x0405060700010203LL);
-  __m128i dcba = _mm_loadu_si128((const __m128i *)state);
-  __m128i hgfe = _mm_loadu_si128((const __m128i *)(state + 4));
-  __m128i cdab = _mm_shuffle_epi32(dcba, 0xb1);
-  __m128i efgh = _mm_shuffle_epi32(hgfe, 0x1b);
-  __m128i abef = _mm_alignr_epi8(cdab, efgh, 8);
-  __m128i cdgh = _mm_blend_epi16(efgh, cdab, 0xf0);
+#define SHA_NI __attribute__((target("sha,sse4.1,ssse3")))
 
-  for (; blocks > 0; blocks--, data += 64) {
-    const __m128i abef_before = abef, cdgh_before = cdgh;
-    __m128i m[4];
-    for (int i = 0; i < 4; i++)
-      m[i] = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(data + 16 * i)), swap);
-#pragma GCC unroll 16
-    for (int i = 0; i < 16; i++) {
-      __m128i wk = _mm_add_epi32(m[i & 3], _mm_load_si128((const __m128i *)(K + 4 * i)));
-      cdgh = _mm_sha256rnds2_epu32(cdgh, abef, wk);
-      if (i < 12) { /* the words of rounds 4(i+4) to 4(i+4)+3 take the place of those just used */
-        __m128i next = _mm_sha256msg1_epu32(m[i & 3], m[(i + 1) & 3]);
-        next = _mm_add_epi32(next, _mm_alignr_epi8(m[(i + 3) & 3], m[(i + 2) & 3], 4));
-        m[i & 3] = _mm_sha256msg2_epu32(next, m[(i + 3) & 3]);
-      }
-      abef = _mm_sha256rnds2_epu32(abef, cdgh, _mm_shuffle_epi32(wk, 0x0e));
-    }
-    abef = _mm_add_epi32(abef, abef_before);
-    cdgh = _mm_add_epi32(cdgh, cdgh_before);
-  }
-  __m128i feba = _mm_shuffle_epi32(abef, 0x1b);
-  __m128i dchg = _mm_shuffle_epi32(cdgh, 0xb1);
+typedef struct pair { /* of the state, as the instructions want it */
+  __m128i abef, cdgh;
+} pair;
+
+SHA_NI static inline pair state_load(const uint32_t state[8]) {
+  __m128i cdab = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)state), 0xb1);
+  __m128i efgh = _mm_shuffle_epi32(_mm_loadu_si128((const __m128i *)(state + 4)), 0x1b);
+  return (pair){_mm_alignr_epi8(cdab, efgh, 8), _mm_blend_epi16(efgh, cdab, 0xf0)};
+}
+
+SHA_NI static inline void state_store(uint32_t state[8], pair s) {
+  __m128i feba = _mm_shuffle_epi32(s.abef, 0x1b);
+  __m128i dchg = _mm_shuffle_epi32(s.cdgh, 0xb1);
   _mm_storeu_si128((__m128i *)state, _mm_blend_epi16(feba, dchg, 0xf0));
   _mm_storeu_si128((__m128i *)(state + 4), _mm_alignr_epi8(dchg, feba, 8));
+}
+
+SHA_NI static inline void words_load(__m128i m[4], const uint8_t *data) {
+  const __m128i swap = _mm_set_epi64x(0x0c0d0e0f08090a0bLL, 0x0405060700010203LL);
+  for (int i = 0; i < 4; i++)
+    m[i] = _mm_shuffle_epi8(_mm_loadu_si128((const __m128i *)(data + 16 * i)), swap);
+}
+
+/* Rounds 4i to 4i+3. The words of rounds 4(i+4) to 4(i+4)+3 take the place of those just used. */
+#define FOUR_ROUNDS(s, m, i) \
+  { \
+    __m128i wk = _mm_add_epi32(m[(i) & 3], _mm_load_si128((const __m128i *)(K + 4 * (i)))); \
+    s.cdgh = _mm_sha256rnds2_epu32(s.cdgh, s.abef, wk); \
+    if ((i) < 12) { \
+      __m128i next = _mm_sha256msg1_epu32(m[(i) & 3], m[((i) + 1) & 3]); \
+      next = _mm_add_epi32(next, _mm_alignr_epi8(m[((i) + 3) & 3], m[((i) + 2) & 3], 4)); \
+      m[(i) & 3] = _mm_sha256msg2_epu32(next, m[((i) + 3) & 3]); \
+    } \
+    s.abef = _mm_sha256rnds2_epu32(s.abef, s.cdgh, _mm_shuffle_epi32(wk, 0x0e)); \
+  }
+
+SHA_NI static void compress_sha_ni(uint32_t state[8], const uint8_t *data, size_t blocks) {
+  pair s = state_load(state);
+  for (; blocks > 0; blocks--, data += 64) {
+    const pair before = s;
+    __m128i m[4];
+    words_load(m, data);
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++)
+      FOUR_ROUNDS(s, m, i)
+    s.abef = _mm_add_epi32(s.abef, before.abef);
+    s.cdgh = _mm_add_epi32(s.cdgh, before.cdgh);
+  }
+  state_store(state, s);
+}
+
+SHA_NI static void compress_sha_ni_two(uint32_t a[8], const uint8_t *a_data, uint32_t b[8], const uint8_t *b_data,
+                                       size_t blocks) {
+  pair s = state_load(a), t = state_load(b);
+  for (; blocks > 0; blocks--, a_data += 64, b_data += 64) {
+    const pair s_before = s, t_before = t;
+    __m128i m[4], n[4];
+    words_load(m, a_data);
+    words_load(n, b_data);
+#pragma GCC unroll 16
+    for (int i = 0; i < 16; i++) {
+      FOUR_ROUNDS(s, m, i)
+      FOUR_ROUNDS(t, n, i)
+    }
+    s.abef = _mm_add_epi32(s.abef, s_before.abef);
+    s.cdgh = _mm_add_epi32(s.cdgh, s_before.cdgh);
+    t.abef = _mm_add_epi32(t.abef, t_before.abef);
+    t.cdgh = _mm_add_epi32(t.cdgh, t_before.cdgh);
+  }
+  state_store(a, s);
+  state_store(b, t);
 }
 
 static int have_sha_ni(void) {
@@ -177,6 +217,14 @@ oisp_sha256_compress oisp_sha256_named(const char *name) {
 #ifdef OISP_SHA_ARMV8
   if (strcmp(name, "armv8") == 0 && (getauxval(AT_HWCAP) & HWCAP_SHA2))
     return compress_armv8;
+#endif
+  return NULL;
+}
+
+oisp_sha256_compress_two oisp_sha256_two(void) {
+#ifdef OISP_SHA_NI
+  if (chosen == compress_sha_ni)
+    return compress_sha_ni_two;
 #endif
   return NULL;
 }

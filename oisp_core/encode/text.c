@@ -5,10 +5,14 @@
 #include "oisp/text.h"
 #include "oisp/exchange.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #if defined(__SSE2__)
 #include <emmintrin.h>
+#endif
+#if defined(__x86_64__)
+#include <immintrin.h>
 #endif
 
 static const uint8_t REPLACEMENT[3] = {0xef, 0xbf, 0xbd};
@@ -212,6 +216,81 @@ static inline size_t plain_run(const uint8_t *p, size_t size) {
   return i;
 }
 
+/* The inside of a JSON string as what it means, until `room` bytes are made (and at most 31 more, in a buffer that has 64
+ * bytes more) or the text ends. Answers how many; *from moves on. */
+#define UNESCAPE_BODY(COPY) \
+  { \
+    const uint8_t *p = *from; \
+    size_t used = 0; \
+    uint64_t n = 0; \
+    while (p < end && used < room) { \
+      size_t took = COPY(out + used, room - used, p, (size_t)(end - p), &n); \
+      used += took; \
+      p += took; \
+      while (p < end && *p == '\\' && used < room) { /* line breaks and quotes come in crowds */ \
+        n++; \
+        if (end - p >= 2 && SHORT[p[1]]) { \
+          out[used++] = SHORT[p[1]]; \
+          p += 2; \
+          continue; \
+        } \
+        uint32_t c; \
+        p += unescape_one(p, (size_t)(end - p), &c); \
+        used += utf8_write(out + used, c); \
+      } \
+    } \
+    *from = p; \
+    *chars += n; \
+    return used; \
+  }
+typedef size_t unescape_form(uint8_t *out, size_t room, const uint8_t **from, const uint8_t *end, uint64_t *chars);
+
+static size_t unescape_any(uint8_t *out, size_t room, const uint8_t **from, const uint8_t *end, uint64_t *chars)
+    UNESCAPE_BODY(copy_until_escape)
+
+#if defined(__x86_64__)
+#define AVX2 __attribute__((target("avx2,bmi,popcnt")))
+
+    /* As copy_until_escape, by 32 bytes. */
+    AVX2 static inline size_t
+    copy_until_escape_avx2(uint8_t *out, size_t room, const uint8_t *in, size_t size, uint64_t *chars) {
+  const __m256i slash = _mm256_set1_epi8('\\'), last_continuation = _mm256_set1_epi8((char)0xbf);
+  size_t i = 0;
+  while (i + 32 <= size && i < room) {
+    __m256i v = _mm256_loadu_si256((const __m256i *)(in + i));
+    uint32_t begins = (uint32_t)_mm256_movemask_epi8(_mm256_cmpgt_epi8(v, last_continuation));
+    uint32_t found = (uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(v, slash));
+    _mm256_storeu_si256((__m256i *)(out + i), v);
+    if (found) {
+      *chars += (uint64_t)__builtin_popcount(begins & ((found ^ (found - 1)) >> 1));
+      return i + (size_t)__builtin_ctz(found);
+    }
+    *chars += (uint64_t)__builtin_popcount(begins);
+    i += 32;
+  }
+  for (; i < size && i < room && in[i] != '\\'; i++) {
+    out[i] = in[i];
+    *chars += (in[i] & 0xc0) != 0x80;
+  }
+  return i;
+}
+
+AVX2 static size_t unescape_avx2(uint8_t *out, size_t room, const uint8_t **from, const uint8_t *end, uint64_t *chars)
+    UNESCAPE_BODY(copy_until_escape_avx2)
+#endif
+
+        static unescape_form *unescape = unescape_any;
+
+/* Runs when the library is loaded, before any other thread can see it; read-only from then on. */
+__attribute__((constructor)) static void choose_unescape(void) {
+#if defined(__x86_64__)
+  const char *asked = getenv("OISP_SIMD"); /* as in scan_table.c */
+  __builtin_cpu_init();
+  if ((asked == NULL || strcmp(asked, "avx2") == 0) && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi"))
+    unescape = unescape_avx2;
+#endif
+}
+
 /* ---- digest ---- */
 
 /* Text is unescaped a few blocks ahead of the hash, whose rounds wait for each other: with this little between them the
@@ -245,21 +324,11 @@ static inline void block_room(oisp_digest *d, block *b, size_t need) {
 
 static void digest_string(oisp_digest *d, block *b, const uint8_t *p, size_t size) {
   const uint8_t *end = p + size;
-  uint64_t chars = 0;
   while (p < end) {
     if (b->used >= BLOCK)
       block_pass(d, b);
-    size_t took = copy_until_escape(b->bytes + b->used, BLOCK - b->used, p, (size_t)(end - p), &chars);
-    b->used += took;
-    p += took;
-    while (p < end && *p == '\\' && b->used < BLOCK) { /* line breaks and quotes come in crowds */
-      uint32_t c;
-      p += unescape_one(p, (size_t)(end - p), &c);
-      b->used += utf8_write(b->bytes + b->used, c);
-      chars++;
-    }
+    b->used += unescape(b->bytes + b->used, BLOCK - b->used, &p, end, &d->chars);
   }
-  d->chars += chars;
 }
 
 static void digest_plain(oisp_digest *d, block *b, const uint8_t *p, size_t size) {
@@ -381,6 +450,152 @@ void oisp_digest_end(oisp_digest *d, char hex[16]) {
     hex[2 * i] = digits[digest[i] >> 4];
     hex[2 * i + 1] = digits[digest[i] & 15];
   }
+}
+
+/* ---- many digests: two lanes, each a text that is unescaped into a buffer while that is in the nearest cache ---- */
+
+enum { LANE = 2048 };
+
+typedef struct lane {
+  oisp_digest d;
+  oisp_digest_job *job; /* NULL: there was no more */
+  const uint8_t *p, *end;
+  size_t at, used; /* of the buffer: hashed, filled */
+  int last; /* the text is in it to the end */
+  uint8_t bytes[LANE + 256];
+} lane;
+
+/* The strings that no lane has begun: their `chars` is WAITS. Of a few the longest comes first, so that the lanes end
+ * together; of many, any. */
+#define WAITS UINT64_MAX
+enum { FEW = 32 };
+
+typedef struct queue {
+  oisp_digest_job *jobs;
+  uint32_t count, next;
+  const uint8_t *key;
+} queue;
+
+static oisp_digest_job *queue_take(queue *q) {
+  oisp_digest_job *best = NULL;
+  uint32_t from = q->count <= FEW ? 0 : q->next;
+  for (uint32_t i = from; i < q->count; i++) {
+    oisp_digest_job *job = q->jobs + i;
+    if (job->chars != WAITS || (best != NULL && job->size <= best->size))
+      continue;
+    best = job;
+    q->next = i + 1;
+    if (q->count > FEW)
+      break;
+  }
+  if (best != NULL)
+    best->chars = 0;
+  return best;
+}
+
+static void digest_one(oisp_digest_job *job, const uint8_t *key) {
+  oisp_digest d;
+  oisp_digest_begin(&d, key);
+  oisp_digest_text(&d, (int)job->form, job->data, job->size);
+  job->chars = d.chars;
+  job->bytes = d.bytes;
+  oisp_digest_end(&d, job->hex);
+}
+
+static void lane_next(lane *l, queue *q) {
+  l->job = queue_take(q);
+  if (l->job == NULL)
+    return;
+  oisp_digest_begin(&l->d, q->key);
+  l->p = l->job->data;
+  l->end = l->p + l->job->size;
+  l->at = l->used = 0;
+  l->last = 0;
+}
+
+static void lane_fill(lane *l) {
+  size_t rest = l->used - l->at;
+  memmove(l->bytes, l->bytes + l->at, rest);
+  l->at = 0;
+  l->used = rest;
+  if (l->p < l->end)
+    l->used += unescape(l->bytes + rest, LANE - rest, &l->p, l->end, &l->d.chars);
+  l->d.bytes += l->used - rest;
+  if (l->p < l->end)
+    return;
+  l->last = 1;
+  if (l->d.key != NULL)
+    return;
+  /* The end of SHA-256 stands in the buffer, so that it is not a block of its own that the other lane waits for. */
+  uint64_t bits = l->d.bytes * 8;
+  l->bytes[l->used++] = 0x80;
+  while ((l->used & 63) != 56)
+    l->bytes[l->used++] = 0;
+  for (int i = 56; i >= 0; i -= 8)
+    l->bytes[l->used++] = (uint8_t)(bits >> i);
+}
+
+static void lane_end(lane *l) {
+  static const char digits[] = "0123456789abcdef";
+  l->job->chars = l->d.chars;
+  l->job->bytes = l->d.bytes;
+  if (l->d.key != NULL) {
+    oisp_sha256_update(&l->d.hash, l->bytes + l->at, l->used - l->at);
+    oisp_digest_end(&l->d, l->job->hex);
+    return;
+  }
+  for (int i = 0; i < 16; i++)
+    l->job->hex[i] = digits[l->d.hash.state[i >> 3] >> (28 - 4 * (i & 7)) & 15];
+  oisp_wipe(&l->d.hash, sizeof l->d.hash);
+}
+
+/* Whole blocks of this lane that wait, of its text or of the next one's. */
+static size_t lane_ready(lane *l, queue *q) {
+  while (l->job != NULL && l->used - l->at < 64) {
+    if (!l->last)
+      lane_fill(l);
+    else {
+      lane_end(l);
+      lane_next(l, q);
+    }
+  }
+  return l->job != NULL ? (l->used - l->at) / 64 : 0;
+}
+
+static inline const uint8_t *lane_take(lane *l, size_t blocks) {
+  const uint8_t *data = l->bytes + l->at;
+  l->at += blocks * 64;
+  l->d.hash.size += blocks * 64;
+  return data;
+}
+
+void oisp_digest_jobs(oisp_digest_job *jobs, uint32_t count, const uint8_t *key) {
+  oisp_sha256_compress_two two = oisp_sha256_two();
+  queue q = {jobs, count, 0, key};
+  lane a, b;
+  for (uint32_t i = 0; i < count; i++) {
+    jobs[i].chars = jobs[i].form == OISP_TEXT_STRING ? WAITS : 0;
+    if (jobs[i].form == OISP_TEXT_JSON || jobs[i].form == OISP_TEXT_PLAIN)
+      digest_one(jobs + i, key);
+  }
+  b.job = NULL;
+  lane_next(&a, &q);
+  if (two != NULL)
+    lane_next(&b, &q);
+  for (;;) {
+    size_t n = lane_ready(&a, &q), m = lane_ready(&b, &q);
+    if (n && m) {
+      size_t k = n < m ? n : m;
+      two(a.d.hash.state, lane_take(&a, k), b.d.hash.state, lane_take(&b, k), k);
+    } else if (n)
+      a.d.hash.compress(a.d.hash.state, lane_take(&a, n), n);
+    else if (m)
+      b.d.hash.compress(b.d.hash.state, lane_take(&b, m), m);
+    else
+      break;
+  }
+  oisp_wipe(a.bytes, sizeof a.bytes); /* content does not stay on the stack */
+  oisp_wipe(b.bytes, sizeof b.bytes);
 }
 
 /* ---- into a line ---- */

@@ -18,7 +18,7 @@ from oisp_core.types cimport (
     OISP_TEXT_NONE, OISP_TEXT_PLAIN, OISP_TEXT_REWRITTEN, OISP_TEXT_STRING, OISP_TEXT_TRUNCATED, OISP_X_CACHED_ANSWER,
     OISP_COMPLETION_EXCLUDES_REASONING, OISP_PROMPT_EXCLUDES_CACHE,
     OISP_X_LIMIT, OISP_X_REQUEST_BAD, OISP_X_RESPONSE_BAD, OISP_X_RESPONSE_CUT, OISP_X_REWRITTEN, OISP_X_STREAM_ASKED,
-    OISP_X_STREAM_NOT_ASKED, OISP_X_SYSTEM, oisp_buffer, oisp_buffer_free, oisp_buffer_wipe, oisp_call, oisp_choice,
+    OISP_X_STREAM_NOT_ASKED, OISP_X_SYSTEM, oisp_buffer, oisp_buffer_free, oisp_buffer_reserve, oisp_buffer_wipe, oisp_call, oisp_choice,
     oisp_client, oisp_confidence, oisp_cost, oisp_exchange, oisp_facts, oisp_hit, oisp_message_part, oisp_model,
     oisp_model_cost, oisp_model_match, oisp_models_find, oisp_service_of, oisp_slice, oisp_status, oisp_text,
     oisp_text_data, oisp_tokens_used, oisp_tool_answer, oisp_tool_def, oisp_ulid, oisp_usage, oisp_usage_audio, oisp_usage_write_1h,
@@ -115,6 +115,14 @@ cdef extern from "oisp/text.h" nogil:
     ctypedef struct oisp_digest:
         uint64_t chars
         uint64_t bytes
+    ctypedef struct oisp_digest_job:
+        const uint8_t* data
+        uint32_t size
+        uint32_t form
+        uint64_t chars
+        uint64_t bytes
+        char hex[16]
+    void oisp_digest_jobs(oisp_digest_job* jobs, uint32_t count, const uint8_t* key)
     void oisp_digest_begin(oisp_digest* d, const uint8_t* key)
     void oisp_digest_text(oisp_digest* d, int form, const uint8_t* data, size_t size)
     void oisp_digest_end(oisp_digest* d, char* hex)
@@ -146,6 +154,7 @@ cdef extern from "oisp/line.h" nogil:
         const oisp_facts* f
         uint64_t reasons
         uint64_t missing
+        const oisp_digest_job* digests
         const oisp_text* known_of
         oisp_model_match known
         uint32_t start
@@ -409,11 +418,12 @@ cdef void content_member(oisp_line* to, const char* key, const oisp_text* t, int
         put_allowed(to, t, action_of(to, field))
 
 
-cdef void put_content(oisp_line* to, const oisp_text* t, int field) noexcept nogil:
-    """Members `content`, and under a marker `content_hash` and `content_length`."""
+cdef void put_content(oisp_line* to, const oisp_text* t, int field, const oisp_digest_job* made) noexcept nogil:
+    """Members `content`, and under a marker `content_hash` and `content_length`. `made`: its digest, if there is one."""
     cdef oisp_digest d
     cdef char hex[16]
     cdef int action = action_of(to, field)
+    cdef const char* known = hex
     if not present(to, t):
         return
     if action == OISP_KEEP or action == OISP_MASK:
@@ -421,12 +431,17 @@ cdef void put_content(oisp_line* to, const oisp_text* t, int field) noexcept nog
         put_allowed(to, t, action)
         if action == OISP_KEEP:
             return
-    digest(to, t, &d, hex)
+    if made != NULL:
+        note_text(to, t)
+        known = <const char*> made.hex
+        d.chars = made.chars
+    else:
+        digest(to, t, &d, hex)
     if action == OISP_MARK:
         line_key(to, b'"content":')
-        put_marker(to, d.chars, hex)
+        put_marker(to, d.chars, known)
     line_key(to, b'"content_hash":')
-    put_hash(to, hex)
+    put_hash(to, known)
     line_key(to, b'"content_length":')
     line_unsigned(to, d.chars)
 
@@ -918,11 +933,57 @@ cdef void put_images(oisp_line* to, uint32_t images) noexcept nogil:
         line_unsigned(to, images)
 
 
+cdef const oisp_digest_job* message_digest(oisp_line* to, uint32_t i) noexcept nogil:
+    return to.digests + i if to.digests != NULL else NULL
+
+
+cdef void digest_messages(oisp_line* to) noexcept nogil:
+    """All texts of the history at once, where policy wants their hashes. They lie in the writer's scratch buffer."""
+    cdef const oisp_exchange* x = to.x
+    cdef oisp_buffer* b = &to.w.scratch
+    cdef size_t need = x.messages_count * sizeof(oisp_digest_job)
+    cdef oisp_digest_job* jobs
+    cdef const oisp_text* t
+    cdef uint32_t i
+    oisp_buffer_wipe(b)
+    if keeps_all(to, OISP_FIELD_MESSAGE) and keeps_all(to, OISP_FIELD_OTHER_MESSAGE):
+        return
+    if need == 0 or not oisp_buffer_reserve(b, need):
+        return
+    jobs = <oisp_digest_job*> b.data
+    b.size = <uint32_t> need
+    for i in range(x.messages_count):
+        t = &x.messages[i].content
+        jobs[i].data = text_data(to, t)
+        jobs[i].size = t.size
+        jobs[i].form = t.form if present(to, t) else OISP_TEXT_NONE
+    oisp_digest_jobs(jobs, x.messages_count, hash_key(to))
+    to.digests = jobs
+
+
+cdef inline bint keeps_all(oisp_line* to, int field) noexcept nogil:
+    return action_of(to, field) == OISP_KEEP
+
+
+cdef const oisp_digest_job* system_digest(oisp_line* to) noexcept nogil:
+    """The system prompt, where it is one of the messages and was digested with them."""
+    cdef const oisp_text* t = &to.x.system
+    cdef const oisp_text* of
+    cdef uint32_t i
+    if to.digests == NULL or not present(to, t):
+        return NULL
+    for i in range(to.x.messages_count):
+        of = &to.x.messages[i].content
+        if of.offset == t.offset and of.size == t.size and of.form == t.form:
+            return to.digests + i
+    return NULL
+
+
 cdef void put_message(oisp_line* to, const oisp_message_part* m) noexcept nogil:
     line_comma(to)
     line_put(to, b'{"role":')
     line_word(to, oisp_word_role(m.role))
-    put_content(to, &m.content, OISP_FIELD_MESSAGE)
+    put_content(to, &m.content, OISP_FIELD_MESSAGE, message_digest(to, <uint32_t> (m - to.x.messages)))
     put_images(to, m.images)
     text_member(to, b'"tool_call_id":', &m.call_id)
     text_member(to, b'"name":', &m.name)
@@ -984,11 +1045,18 @@ cdef void put_system(oisp_line* to) noexcept nogil:
     cdef oisp_digest d
     cdef char hex[16]
     cdef bint has = has_system(to.x)
+    cdef const oisp_digest_job* made = system_digest(to)
+    cdef const char* known = hex
     bool_member(to, b'"has_system_prompt":', has)
-    if has:
+    if not has:
+        return
+    if made != NULL:
+        note_text(to, &to.x.system)
+        known = <const char*> made.hex
+    else:
         digest_system(to, &d, hex)
-        line_key(to, b'"system_prompt_hash":')
-        put_hash(to, hex)
+    line_key(to, b'"system_prompt_hash":')
+    put_hash(to, known)
 
 
 cdef void put_tools(oisp_line* to) noexcept nogil:
@@ -1122,7 +1190,7 @@ cdef void put_other_messages(oisp_line* to) noexcept nogil:
             line_put(to, b'{"index":')
             line_unsigned(to, at)
             text_member(to, b'"role":', &x.messages[i].raw_role)
-            put_content(to, &x.messages[i].content, OISP_FIELD_OTHER_MESSAGE)
+            put_content(to, &x.messages[i].content, OISP_FIELD_OTHER_MESSAGE, message_digest(to, i))
             put_images(to, x.messages[i].images)
             line_put(to, b"}")
         at += 1
@@ -1272,6 +1340,7 @@ cdef oisp_status encode_request(oisp_writer* w, const oisp_exchange* x, const oi
     if f.verdict != NULL:
         word_member(to, b'"request_type":', oisp_word_request(f.verdict.request_type))
     put_streaming(to)
+    digest_messages(to)
     put_messages(to)
     put_system(to)
     put_tools(to)
@@ -1284,6 +1353,7 @@ cdef oisp_status encode_request(oisp_writer* w, const oisp_exchange* x, const oi
         line_key(to, b'"estimated_tokens":')
         line_unsigned(to, estimated_tokens(x))
     put_request_ext(to)
+    oisp_buffer_wipe(&w.scratch)
     if x.flags & OISP_X_REQUEST_BAD:
         to.reasons |= REASON_REQUEST_UNREADABLE
     return finish(to)
@@ -1314,7 +1384,7 @@ cdef void put_choice(oisp_line* to, const oisp_choice* c) noexcept nogil:
     integer_member(to, b'"index":', c.index)
     line_key(to, b'"message":{"role":')
     line_word(to, oisp_word_role(c.role if oisp_word_role(c.role) != NULL else OISP_ROLE_ASSISTANT))
-    put_content(to, &c.content, OISP_FIELD_CHOICE)
+    put_content(to, &c.content, OISP_FIELD_CHOICE, NULL)
     put_images(to, c.images)
     line_put(to, b"}")
     word_member(to, b'"finish_reason":', oisp_word_finish(c.finish))

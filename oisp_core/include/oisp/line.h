@@ -22,6 +22,7 @@ typedef struct oisp_line {
   const oisp_facts *f;
   uint64_t reasons; /* besides those of the facts */
   uint64_t missing;
+  const oisp_digest_job *digests; /* of the messages, by index; NULL: none were made */
   const oisp_text *known_of; /* whose model `known` is: family and cost ask for the same one */
   oisp_model_match known;
   uint32_t start;   /* of the line in w->out: a line that fails is cut off there */

@@ -21,6 +21,11 @@ typedef struct oisp_sha256 {
 
 /* The compression of this processor by name ("portable", "sha-ni", "armv8"); NULL when it is not available. */
 oisp_sha256_compress oisp_sha256_named(const char *name);
+/* Two independent streams at once: where each round waits for the one before it, the other's fills the time. NULL where
+ * the chosen compression has no such form. */
+typedef void (*oisp_sha256_compress_two)(uint32_t a[8], const uint8_t *a_data, uint32_t b[8], const uint8_t *b_data,
+                                         size_t blocks);
+oisp_sha256_compress_two oisp_sha256_two(void);
 /* The name of the one that was chosen. */
 const char *oisp_sha256_backend(void);
 

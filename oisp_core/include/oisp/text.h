@@ -26,6 +26,18 @@ void oisp_digest_text(oisp_digest *d, int form, const uint8_t *data, size_t size
 /* The first 16 hex digits. */
 void oisp_digest_end(oisp_digest *d, char hex[16]);
 
+/* Many texts, each by itself: two are hashed at a time, which takes little longer than one. `form` OISP_TEXT_NONE: none. */
+typedef struct oisp_digest_job {
+  const uint8_t *data;
+  uint32_t size;
+  uint32_t form;
+  uint64_t chars;
+  uint64_t bytes;
+  char hex[16];
+} oisp_digest_job;
+
+void oisp_digest_jobs(oisp_digest_job *jobs, uint32_t count, const uint8_t *key);
+
 /* Appends to a line; 0 when memory is out (what was appended stays, the caller cuts it off). */
 int oisp_put_plain(oisp_buffer *out, const uint8_t *data, size_t size); /* escaped; invalid bytes as U+FFFD */
 int oisp_put_json(oisp_buffer *out, const uint8_t *data, size_t size);  /* control bytes between tokens as blanks */

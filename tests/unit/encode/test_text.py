@@ -131,3 +131,25 @@ def test_what_some_parser_refuses_is_refused(text: str) -> None:
 @pytest.mark.parametrize("data", [b'"\xff"', b'"\xed\xa0\x80"', b'"\xe2\x82"', b"\xef\xbb\xbf{}"])
 def test_invalid_utf8_is_refused(data: bytes) -> None:
     assert _testing.json_check(data) is None
+
+
+@pytest.mark.parametrize("key", [None, b"k" * 20])
+def test_many_texts_are_each_digested_for_themselves(key: bytes | None) -> None:
+    """Two at a time, of any lengths: around a block, around the buffer of a lane, empty ones, more than are sorted."""
+    rng = random.Random(11)
+    words = ["word ", "\n", '"', "\\", "é", "漢", "😀", "\t", "a" * 63, "b" * 129, "c" * 2048]
+    for count in [0, 1, 2, 3, 5, 17, 33, 80]:
+        texts = ["".join(rng.choices(words, k=rng.choice((0, 1, 2, 8, 30)))) for _ in range(count)]
+        texts += ["x" * n for n in (55, 56, 63, 64, 65, 119, 120, 2047, 2048, 2049) if count > 2]
+        contents: list[Any] = [(1, json.dumps(text, ensure_ascii=rng.random() < 0.5).encode()[1:-1]) for text in texts]
+        contents[1:1] = [(2, b'[1, "a"]'), (3, b"plain")] if count else []
+        texts[1:1] = ['[1,"a"]', "plain"] if count else []
+        x = _testing.Exchange({"messages": [{"role": 2, "content": content} for content in contents]})
+        line = _testing.Writer(0, hash_key=key).encode("ai.request", x, _testing.Facts({"event_id": ULID}))
+        for text, message in zip(texts, json.loads(line)["data"]["messages"], strict=True):
+            digest, length = writer.text_digest(text, key)
+            plain = hashlib.sha256(text.encode()).hexdigest()[:16]
+            assert key is not None or digest == f"sha256:{plain}"
+            wanted = {"reason": "policy", "original_length": length, "hash": digest}
+            assert message["content"]["$redacted"] == wanted
+            assert (message["content_hash"], message["content_length"]) == (digest, len(text))
