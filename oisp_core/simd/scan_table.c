@@ -224,25 +224,48 @@ typedef __m256i avx2_vector;
 #define avx2_either(low, high, gap) (size_t)__builtin_ctzll((low) | (uint64_t)(high) << (gap))
 FINDERS(avx2, AVX2, sse2)
 
-/* 64 bytes at a time as bits: escapes are taken out of them, so that what was loaded is loaded once. */
+/* What a backslash may stand before, by the classes of both halves of a byte: of 2x, 5x, 6x, 7x the bits 1, 2, 4, 8. */
+AVX2 static inline uint32_t avx2_short_escapes(avx2_vector v) {
+  const __m256i low = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 0, 13, 0, 8, 0, 4, 0, 0, 0, 0, 0, 2, 0, 4, 1));
+  const __m256i high = _mm256_broadcastsi128_si256(_mm_setr_epi8(0, 0, 1, 0, 0, 2, 4, 8, 0, 0, 0, 0, 0, 0, 0, 0));
+  __m256i upper = _mm256_and_si256(_mm256_srli_epi16(v, 4), _mm256_set1_epi8(15));
+  __m256i both = _mm256_and_si256(_mm256_shuffle_epi8(low, v), _mm256_shuffle_epi8(high, upper));
+  return ~(uint32_t)_mm256_movemask_epi8(_mm256_cmpeq_epi8(both, _mm256_setzero_si256()));
+}
+
+/* 64 bytes at a time as bits, and no branch for an escape: where they stand no predictor knows, and a wrong guess costs as
+ * much as the whole block. */
 AVX2 static size_t avx2_find_string_break(const uint8_t *data, size_t size, int *escaped) {
+  const uint64_t even = 0x5555555555555555ULL;
+  uint64_t pending = 0, any = 0; /* 1: the byte before this block is a backslash that waits; escapes so far */
   size_t i = 0;
-  while (size - i > 64) {
-    avx2_vector v = avx2_load(data + i), low = STOP_MASK(avx2);
-    v = avx2_load(data + i + 32);
-    avx2_vector high = STOP_MASK(avx2);
+  for (; size - i > 64; i += 64) {
+    avx2_vector v = avx2_load(data + i), w = avx2_load(data + i + 32);
+    uint64_t slashes = avx2_mask(avx2_eq(v, '\\')) | (uint64_t)avx2_mask(avx2_eq(w, '\\')) << 32;
+    uint64_t plain = avx2_short_escapes(v) | (uint64_t)avx2_short_escapes(w) << 32;
+    avx2_vector low = avx2_or(avx2_or(avx2_eq(v, '"'), avx2_below(v, 0x20)), v);
+    avx2_vector high = avx2_or(avx2_or(avx2_eq(w, '"'), avx2_below(w, 0x20)), w);
     uint64_t stops = avx2_mask(low) | (uint64_t)avx2_mask(high) << 32;
-    size_t next = 64;
-    while (stops) {
-      size_t at = (size_t)__builtin_ctzll(stops);
-      if (data[i + at] != '\\' || !short_escape[data[i + at + 1]])
-        return i + at;
-      *escaped = 1;
-      next = at == 63 ? 65 : 64;
-      stops &= ~((uint64_t)3 << at);
+    /* Behind each backslash that is not escaped itself: runs of them by an addition, from odd places and from even ones. */
+    uint64_t begin = slashes & ~pending, behind = begin << 1 | pending, odd = begin & ~even & ~behind, runs;
+    pending = __builtin_add_overflow(odd, begin, &runs);
+    uint64_t after = (even ^ runs << 1) & behind;
+    uint64_t bad = after & ~plain;
+    stops = (stops & ~after) | bad >> 1;
+    if ((stops | (bad & 1)) == 0) {
+      any |= after;
+      continue;
     }
-    i += next;
+    if (bad & 1) {
+      *escaped |= any != 0;
+      return i - 1;
+    }
+    size_t at = (size_t)__builtin_ctzll(stops);
+    *escaped |= (any | (after & (((uint64_t)1 << at) - 1))) != 0;
+    return i + at;
   }
+  i -= pending; /* from its backslash on */
+  *escaped |= any != 0;
   for (;;) {
     i += avx2_find_string_stop(data + i, size - i);
     if (size - i < 2 || data[i] != '\\' || !short_escape[data[i + 1]])
