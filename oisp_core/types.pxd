@@ -344,6 +344,7 @@ cdef extern from "oisp/clients.h" nogil:
         OISP_CLIENT_FRAMEWORK
         OISP_CLIENT_SDK
         OISP_CLIENT_ROLES
+        OISP_CLIENT_RULES
     ctypedef struct oisp_client:
         oisp_slice id
         oisp_slice name
@@ -358,13 +359,13 @@ cdef extern from "oisp/clients.h" nogil:
         oisp_slice text
         uint16_t client
         uint8_t test
-        uint8_t initial
     ctypedef struct oisp_clients:
         const oisp_client* clients
         const oisp_client_rule* rules
         uint32_t clients_count
         uint32_t rules_count
         uint32_t initials[32]
+        uint64_t candidates[33][4]
     ctypedef struct oisp_asker:
         const oisp_client* who[3]
         oisp_slice version[3]
@@ -460,6 +461,15 @@ cdef extern from "oisp/encode.h" nogil:
         OISP_POLICY_METADATA
         OISP_POLICY_REDACTED
         OISP_POLICY_FULL
+    ctypedef struct oisp_model_memo:
+        oisp_model_match match
+        uint32_t name_size
+        uint32_t provider_size
+        uint32_t text_size
+        uint32_t of_request
+        uint8_t name[64]
+        uint8_t provider[32]
+        uint8_t text[416]
     ctypedef struct oisp_writer:
         oisp_buffer out
         uint32_t out_max
@@ -473,6 +483,8 @@ cdef extern from "oisp/encode.h" nogil:
         oisp_buffer scratch
         oisp_buffer masking
         const oisp_models* models
+        oisp_model_memo memos[4]
+        uint32_t memo_next
     ctypedef struct oisp_facts:
         uint64_t ts_ns
         oisp_ulid event_id

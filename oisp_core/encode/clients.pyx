@@ -5,11 +5,11 @@ Read once into flat tables (include/oisp/clients.h), which never change. What a 
 the client chose to send.
 """
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 from oisp_core.types cimport (
-    oisp_asker, oisp_client, oisp_client_rule, oisp_clients, oisp_field, oisp_find_asker, oisp_head, oisp_slice)
+    OISP_CLIENT_RULES, oisp_asker, oisp_client, oisp_client_rule, oisp_clients, oisp_field, oisp_find_asker, oisp_head, oisp_slice)
 
 import yaml
 
@@ -67,6 +67,8 @@ cdef void* table_of(size_t count, size_t size) except NULL:
 cdef class Clients:
     def __cinit__(self, bytes text, file="clients.yaml"):
         rows = read_clients(text, file)
+        if sum(len(row[3]) for row in rows) > OISP_CLIENT_RULES:
+            raise ConfigError(file, expected=f"at most {OISP_CLIENT_RULES} rules", got=sum(len(row[3]) for row in rows))
         self.pool = []
         self.table = <oisp_clients*> table_of(1, sizeof(oisp_clients))
         self._fill(rows)
@@ -112,7 +114,8 @@ cdef class Clients:
                 self._text(&r.text, value)
                 r.client = <uint16_t> i
                 r.test = test
-                r.initial = ord(value[0]) & 31 if value else 0
+                letter = 32 if field else ord(value[0]) & 31 if value else 0
+                self.table.candidates[letter][self.table.rules_count // 64] |= <uint64_t> 1 << (self.table.rules_count % 64)
                 if field and len(field) < 32 and "a" <= field[0] <= "z":
                     self.table.initials[len(field)] |= <uint32_t> 1 << (ord(field[0]) - 97)
                 elif field:

@@ -652,10 +652,23 @@ static void usage_member(usage_pass *p, const uint8_t *key, size_t size, int dep
     p->side[depth + 1] = side_of(key, size, p->side[depth]);
 }
 
+/* What most say of audio is that there was none: `"audio_tokens":0`. 0: nothing else stands there. */
+static int says_audio(const uint8_t *json, size_t size) {
+  for (size_t i = 1; i + 4 <= size; i++) {
+    if ((json[i] | 0x20) != 'u' || (json[i - 1] | 0x20) != 'a' || (json[i + 1] | 0x20) != 'd')
+      continue;
+    if (size - i < 15 || memcmp(json + i - 1, "audio_tokens\":0", 15) != 0 || (uint8_t)(json[i + 14] - '0') < 10)
+      return 1;
+  }
+  return 0;
+}
+
 void oisp_usage_audio(const uint8_t *json, size_t size, oisp_tokens_used *used) {
   usage_pass p = {.at = json, .end = json + size, .count = -1};
   int depth = 0;
   used->audio_in = used->audio_out = used->audio_cached = 0;
+  if (!says_audio(json, size))
+    return;
   while (p.at < p.end) {
     uint8_t c = *p.at++;
     if (c == '{' || c == '[') {

@@ -20,7 +20,7 @@ from oisp_core.types cimport (
     OISP_X_LIMIT, OISP_X_REQUEST_BAD, OISP_X_RESPONSE_BAD, OISP_X_RESPONSE_CUT, OISP_X_REWRITTEN, OISP_X_STREAM_ASKED,
     OISP_X_STREAM_NOT_ASKED, OISP_X_SYSTEM, oisp_buffer, oisp_buffer_free, oisp_buffer_reserve, oisp_buffer_wipe, oisp_call, oisp_choice,
     oisp_client, oisp_confidence, oisp_cost, oisp_exchange, oisp_facts, oisp_hit, oisp_message_part, oisp_model,
-    oisp_model_cost, oisp_model_match, oisp_models_find, oisp_service_of, oisp_slice, oisp_status, oisp_text,
+    oisp_model_cost, oisp_model_match, oisp_model_memo, oisp_models_find, oisp_service_of, oisp_slice, oisp_status, oisp_text,
     oisp_text_data, oisp_tokens_used, oisp_tool_answer, oisp_tool_def, oisp_ulid, oisp_usage, oisp_usage_audio, oisp_usage_write_1h,
     oisp_verdict, oisp_wipe, oisp_writer)
 
@@ -192,6 +192,7 @@ cdef extern from "oisp/line.h" nogil:
     enum:
         OISP_REASON_COUNT
         OISP_MISSING_COUNT
+        OISP_MODEL_MEMOS
 
 
 # --- the writer itself ---
@@ -833,13 +834,61 @@ cdef void put_model_facts(oisp_line* to, const oisp_model* model, bint of_reques
     integer_member(to, b'"max_output_tokens":', model.output if model.output else ABSENT)
 
 
+cdef bint memo_fits(oisp_line* to, const oisp_text* named) noexcept nogil:
+    """A name that was sent as it is meant, and is not too long to remember."""
+    cdef const oisp_slice* provider = &to.f.provider_id
+    return named.form == OISP_TEXT_STRING and named.flags == 0 and 0 < named.size <= sizeof(to.w.memos[0].name) \
+        and provider.size <= sizeof(to.w.memos[0].provider)
+
+
+cdef bint put_known_model(oisp_line* to, const oisp_text* named, bint of_request) noexcept nogil:
+    """The whole object, as it was written for this provider's model before."""
+    cdef const oisp_slice* provider = &to.f.provider_id
+    cdef const oisp_model_memo* m
+    cdef uint32_t i
+    for i in range(OISP_MODEL_MEMOS):
+        m = &to.w.memos[i]
+        if m.name_size == named.size and m.provider_size == provider.size and m.of_request == <uint32_t> of_request \
+                and memcmp(m.name, text_data(to, named), named.size) == 0 \
+                and (provider.size == 0 or memcmp(m.provider, provider.data, provider.size) == 0):
+            line_key(to, b'"model":')
+            line_raw(to, m.text, m.text_size)
+            to.known = m.match
+            to.known_of = named
+            return True
+    return False
+
+
+cdef void remember_model(oisp_line* to, const oisp_text* named, bint of_request, uint32_t start) noexcept nogil:
+    """The object that begins at `start` of the line."""
+    cdef const oisp_slice* provider = &to.f.provider_id
+    cdef oisp_model_memo* m = &to.w.memos[to.w.memo_next]
+    cdef uint32_t size = to.w.out.size - start
+    if to.failed or size > sizeof(m.text) or to.known_of != named:
+        return
+    to.w.memo_next = (to.w.memo_next + 1) % OISP_MODEL_MEMOS
+    m.match = to.known
+    m.of_request = of_request
+    m.name_size, m.provider_size, m.text_size = named.size, provider.size, size
+    memcpy(m.name, text_data(to, named), named.size)
+    if provider.size:
+        memcpy(m.provider, provider.data, provider.size)
+    memcpy(m.text, to.w.out.data + start, size)
+
+
 cdef void put_model(oisp_line* to, const oisp_text* named) noexcept nogil:
     cdef const oisp_verdict* v = to.f.verdict
     cdef const oisp_slice* of_path = NULL
     cdef bint of_request = named == &to.x.model_requested
+    cdef bint fits = memo_fits(to, named)
+    cdef uint32_t start
     cdef uint8_t plain[512]
+    if fits and put_known_model(to, named, of_request):
+        return
     if present(to, named):
-        line_key(to, b'"model":{"id":')
+        line_key(to, b'"model":')
+        start = to.w.out.size
+        line_put(to, b'{"id":')
         put_string(to, named)
     elif of_request and v != NULL and v.model.size:
         of_path = &v.model
@@ -851,6 +900,8 @@ cdef void put_model(oisp_line* to, const oisp_text* named) noexcept nogil:
         return
     put_model_facts(to, known_model(to, named, of_path).model, of_request)
     line_put(to, b"}")
+    if fits:
+        remember_model(to, named, of_request, start)
 
 
 cdef void put_ids(oisp_line* to) noexcept nogil:

@@ -31,14 +31,17 @@ typedef struct oisp_client_rule {
   oisp_slice text;  /* lower case */
   uint16_t client;  /* index */
   uint8_t test;
-  uint8_t initial; /* of the text, case folded, five bits: most products are told from all others by it */
 } oisp_client_rule;
+
+#define OISP_CLIENT_RULES 256 /* at most */
 
 typedef struct oisp_clients {
   const oisp_client *clients;
   const oisp_client_rule *rules; /* in the order of the clients */
   uint32_t clients_count, rules_count;
   uint32_t initials[32]; /* of the fields that rules name: a bit per first letter, by length */
+  /* The rules that may fit, as bits: of products by the five low bits of their first letter, at last those of fields. */
+  uint64_t candidates[33][OISP_CLIENT_RULES / 64];
 } oisp_clients;
 
 typedef struct oisp_asker {
@@ -47,8 +50,10 @@ typedef struct oisp_asker {
   oisp_slice session[2];
 } oisp_asker;
 
+/* Names of a family differ at their ends: the last letter is asked first. */
 static inline int oisp_field_is(const oisp_field *f, const char *lower, size_t size) {
-  return f->name.size == size && oisp_equal_nocase(f->name.data, lower, size);
+  return f->name.size == size && (f->name.data[size - 1] | 0x20) == (lower[size - 1] | 0x20) &&
+         oisp_equal_nocase(f->name.data, lower, size);
 }
 
 static inline int oisp_is_agent_field(const oisp_field *f) {
@@ -155,17 +160,17 @@ static inline void oisp_find_asker(const oisp_clients *c, const oisp_head *head,
     else if (count < 8 && oisp_may_tell(c, f))
       telling[count++] = f;
   }
-  uint32_t initials = 0;
+  uint64_t left[OISP_CLIENT_RULES / 64] = {0};
   for (uint32_t i = 0; i < products.count; i++)
-    initials |= 1u << (*products.at[i] & 31);
-  for (uint32_t i = 0; i < c->rules_count && products.count + count; i++) {
-    const oisp_client_rule *r = &c->rules[i];
-    if (r->test <= OISP_CLIENT_PREFIX ? !(initials >> r->initial & 1) : count == 0)
-      continue;
-    const oisp_client *client = &c->clients[r->client];
-    if (a->who[client->role] == NULL && oisp_rule_fits(r, &products, telling, count, &a->version[client->role]))
-      a->who[client->role] = client;
-  }
+    for (size_t w = 0; w < OISP_CLIENT_RULES / 64; w++)
+      left[w] |= c->candidates[*products.at[i] & 31][w];
+  for (size_t w = 0; w < OISP_CLIENT_RULES / 64; w++)
+    for (left[w] |= count ? c->candidates[32][w] : 0; left[w]; left[w] &= left[w] - 1) {
+      const oisp_client_rule *r = &c->rules[64 * w + (size_t)__builtin_ctzll(left[w])];
+      const oisp_client *client = &c->clients[r->client];
+      if (a->who[client->role] == NULL && oisp_rule_fits(r, &products, telling, count, &a->version[client->role]))
+        a->who[client->role] = client;
+    }
   oisp_find_session(head, a);
 }
 

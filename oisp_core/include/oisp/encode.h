@@ -20,6 +20,18 @@ typedef struct oisp_ulid {
 
 enum oisp_policy { OISP_POLICY_METADATA = 0, OISP_POLICY_REDACTED = 1, OISP_POLICY_FULL = 2 };
 
+/* What was written of a model: the same few are asked again and again. */
+#define OISP_MODEL_MEMOS 4
+typedef struct oisp_model_memo {
+  oisp_model_match match;
+  uint32_t name_size; /* 0: empty */
+  uint32_t provider_size;
+  uint32_t text_size;
+  uint32_t of_request; /* a request's says more */
+  uint8_t name[64], provider[32];
+  uint8_t text[416];
+} oisp_model_memo;
+
 typedef struct oisp_writer {
   oisp_buffer out;      /* NDJSON: whole lines only */
   uint32_t out_max;     /* soft bound: reached -> the engine answers FULL; the writer itself never drops a line */
@@ -35,6 +47,8 @@ typedef struct oisp_writer {
   oisp_buffer scratch;
   oisp_buffer masking;  /* one text while it is masked, wiped after */
   const oisp_models *models; /* borrowed; NULL: nothing is known of models, and no cost is given */
+  oisp_model_memo memos[OISP_MODEL_MEMOS];
+  uint32_t memo_next; /* is overwritten next */
 } oisp_writer;
 
 /* What the engine knows of one event. Slices live until the call returns. */

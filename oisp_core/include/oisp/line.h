@@ -32,13 +32,19 @@ typedef struct oisp_line {
   uint8_t mask;     /* the text being written is masked */
 } oisp_line;
 
-/* Room for `size` bytes at the end of the line; NULL without memory. */
-static inline uint8_t *line_room(oisp_line *l, size_t size) {
+__attribute__((noinline, cold)) static uint8_t *line_grow(oisp_line *l, size_t size) {
   oisp_buffer *o = &l->w->out;
-  if (__builtin_expect((size_t)o->capacity - o->size < size, 0) && !oisp_buffer_reserve(o, size)) {
-    l->failed = 1;
-    return NULL;
-  }
+  if (oisp_buffer_reserve(o, size))
+    return o->data + o->size;
+  l->failed = 1;
+  return NULL;
+}
+
+/* Room for `size` bytes at the end of the line; NULL without memory. */
+__attribute__((always_inline)) static inline uint8_t *line_room(oisp_line *l, size_t size) {
+  oisp_buffer *o = &l->w->out;
+  if (__builtin_expect((size_t)o->capacity - o->size < size, 0))
+    return line_grow(l, size);
   return o->data + o->size;
 }
 
