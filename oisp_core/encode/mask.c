@@ -296,6 +296,73 @@ static size_t iban(text t) {
   return rest == 1 ? (size_t)(last - t.at) : 0;
 }
 
+/* ---- most words are none: told by their first two letters, and by what ends them ---- */
+
+enum { WORD = 1, RANDOM = 2, LOCAL = 4 };
+
+/* Filled when the library is loaded, before any other thread can see them; read-only from then on. */
+static uint8_t classes[256];       /* of a byte: enum above */
+static uint32_t second_of[2]
+                         [256]; /* after a first letter of a name (0, any case) or key (1): five bits of the second */
+
+static void note_pair(int table, const char *word) {
+  second_of[table][(uint8_t)word[0]] |= 1u << (word[1] & 31);
+  if (table == 0 && is_letter((uint8_t)word[0]))
+    second_of[0][(uint8_t)word[0] ^ 0x20] |= 1u << (word[1] & 31);
+}
+
+__attribute__((constructor)) static void note_words(void) {
+  for (int c = 0; c < 256; c++)
+    classes[c] = (uint8_t)((is_word((uint8_t)c) ? WORD : 0) | (is_random((uint8_t)c) ? RANDOM : 0) |
+                           (is_local((uint8_t)c) ? LOCAL : 0));
+  for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+    note_pair(0, names[i]);
+  note_pair(0, "bearer");
+  note_pair(0, "basic");
+  for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++)
+    note_pair(1, prefixes[i].text);
+  note_pair(1, "eyJ"); /* a JWT */
+}
+
+/* Ends of runs that were looked for last: they hold for every place before them. */
+typedef struct ahead {
+  const uint8_t *at_sign, *local_end, *random_end;
+} ahead;
+
+static inline const uint8_t *class_end(text t, uint8_t class) {
+  const uint8_t *p = t.at;
+  while (p < t.end && classes[*p] & class)
+    p++;
+  return p;
+}
+
+static inline int may_be_email(text t, ahead *a) {
+  if (a->at_sign < t.at) {
+    a->at_sign = memchr(t.at, '@', (size_t)(t.end - t.at));
+    if (a->at_sign == NULL)
+      a->at_sign = t.end;
+  }
+  if (a->at_sign == t.end)
+    return 0;
+  if (a->local_end <= t.at)
+    a->local_end = class_end(t, LOCAL);
+  return a->local_end == a->at_sign;
+}
+
+/* Whether a form may begin with the letter at t. */
+static inline int may_begin(text t, ahead *a) {
+  if (a->random_end <= t.at)
+    a->random_end = class_end(t, RANDOM);
+  if (a->random_end - t.at >= 32 || may_be_email(t, a))
+    return 1;
+  if (t.end - t.at < 4) /* shorter than any form */
+    return 0;
+  uint8_t second = t.at[1] & 31;
+  if ((second_of[0][t.at[0]] | second_of[1][t.at[0]]) >> second & 1)
+    return 1;
+  return (uint8_t)(t.at[0] - 'A') < 26 && (uint8_t)(t.at[1] - 'A') < 26 && is_digit(t.at[2]); /* an IBAN */
+}
+
 /* ---- the walk ---- */
 
 /* The form that begins at t: what it is; the span to replace into *from and *size. */
@@ -369,6 +436,7 @@ static int is_bare_number(uint8_t c) { return is_digit(c) || c == '.' || c == 'e
 int oisp_put_masked(oisp_buffer *out, const uint8_t *data, size_t size, int value) {
   const uint8_t *p = data, *end = data + size, *done = data;
   int inside = !value, masks = 0, fresh = 1;
+  ahead runs = {NULL, data, data};
   if (hides(data, size))
     return -2;
   while (p < end) {
@@ -398,6 +466,11 @@ int oisp_put_masked(oisp_buffer *out, const uint8_t *data, size_t size, int valu
     if (!(is_word(c) || c == '+' || c == '(' || c == '-' || c == ':') || !(fresh || c == ':')) {
       fresh = !is_word(c);
       p++;
+      continue;
+    }
+    if (is_letter(c) && !may_begin((text){p, end}, &runs)) {
+      p = class_end((text){p, end}, WORD);
+      fresh = 0;
       continue;
     }
     const uint8_t *from;
