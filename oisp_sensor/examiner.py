@@ -177,24 +177,27 @@ def main(channel: int) -> NoReturn:
     user = least_user()
     confine(None if user is None else (user.uid, user.gid), memory_bytes=MEMORY, rules=None)
     end = socket.socket(fileno=channel)
-    children = dict(_fork(end) for _ in range(SPARE))
-    while True:
-        try:
-            packet = end.recv(_NUMBER.size)
-        except ConnectionError:
-            break
-        if len(packet) < _NUMBER.size:
-            break
-        number = _NUMBER.unpack(packet)[0]
-        if number in children:
-            _end(children.pop(number))
-            children.update([_fork(end)])
-    for child in children.values():
+    children: set[int] = set()
+    with contextlib.suppress(ConnectionError):  # the loader has gone, maybe before the first child was made
+        _serve(end, children)
+    for child in children:
         _end(child)
     os._exit(0)
 
 
-def _fork(channel: socket.socket) -> tuple[int, int]:
+def _serve(end: socket.socket, children: set[int]) -> None:
+    """A new child for each that was used, until the loader closes its end."""
+    for _ in range(SPARE):
+        _fork(end, children)
+    while len(packet := end.recv(_NUMBER.size)) == _NUMBER.size:
+        number = _NUMBER.unpack(packet)[0]
+        if number in children:
+            children.remove(number)
+            _end(number)
+            _fork(end, children)
+
+
+def _fork(channel: socket.socket, children: set[int]) -> None:
     """One more child, its socket handed to the loader; by the number that the loader knows it by."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
@@ -203,8 +206,8 @@ def _fork(channel: socket.socket) -> tuple[int, int]:
             channel.close()
             ours.close()
             _look(theirs)
+        children.add(child)
         socket.send_fds(channel, [_NUMBER.pack(child)], [ours.fileno()])
-    return child, child
 
 
 def _end(child: int) -> None:

@@ -252,9 +252,12 @@ def node_24(wheel: Callable[..., Path], _: Path) -> Path:
 def test_node(wheel, private_libssl, certificate, peer, tmp_path, row, make, size):
     program = make(wheel, tmp_path)
     version = subprocess.run([program, "-p", "process.versions.openssl"], capture_output=True, text=True, check=True)
-    row(make.__name__.replace("_", " "), f"OpenSSL {version.stdout.strip()}, static", "client", size, "6 requests")
+    # A distribution's Node loads OpenSSL as a library, others carry it inside.
+    inside = b"SSL_read" in program.read_bytes()
+    stack = f"OpenSSL {version.stdout.strip()}, {'static' if inside else 'shared'}"
+    row(make.__name__.replace("_", " "), stack, "client", size, "6 requests")
     command = [str(program), "-e", NODE, certificate[0], str(peer.port), str(size), "6"]
-    check_client(watch(private_libssl, command, libraries=[program]), peer, 6)
+    check_client(watch(private_libssl, command, libraries=[program if inside else private_libssl.libssl]), peer, 6)
 
 
 # ---- BoringSSL ----
@@ -301,7 +304,8 @@ def test_grpc(wheel, private_libssl, certificate, row, size):
     assert (run.code, run.lost) == (0, 0)
     [asking] = [s for s in run.streams.values() if s.written.startswith(b"PRI * HTTP/2.0")]
     [serving] = [s for s in run.streams.values() if s.read.startswith(b"PRI * HTTP/2.0")]
-    assert bytes(asking.written) == bytes(serving.read)
-    assert bytes(serving.written).startswith(bytes(asking.read))  # the last frames meet a closed channel
-    assert len(asking.read) > 4 * size
+    # The last frames of either side may meet a closed channel.
+    assert bytes(asking.written).startswith(bytes(serving.read))
+    assert bytes(serving.written).startswith(bytes(asking.read))
+    assert min(len(serving.read), len(asking.read)) > 4 * size
     assert not any(s.midway for s in run.streams.values())
