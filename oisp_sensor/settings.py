@@ -81,6 +81,8 @@ def _content(file: Path, *, needed: bool) -> bytes | None:
             return None
         raise ConfigError(file, message=f"cannot be read: {error.strerror}") from error
     except OSError as error:
+        if not needed and not _reachable(file):
+            return None
         raise ConfigError(file, message=f"cannot be read: {error.strerror}") from error
     try:
         _refuse(file, os.fstat(descriptor))
@@ -90,6 +92,18 @@ def _content(file: Path, *, needed: bool) -> bytes | None:
     if len(raw) > MOST:
         raise ConfigError(file, expected=f"at most {MOST} bytes")
     return raw
+
+
+def _reachable(file: Path) -> bool:
+    """Whether its folders let this user as far as the file. Behind another user's home, which HOME still names after a
+    change of user, are no settings of this user's."""
+    try:
+        file.stat()
+    except PermissionError:
+        return False
+    except OSError:
+        pass
+    return True
 
 
 def _refuse(file: Path, status: os.stat_result) -> None:

@@ -173,3 +173,11 @@ def test_executable_ranges(tmp_path: Path) -> None:
     fd = os.open(tmp_path / "x", os.O_RDONLY)
     assert executable_ranges(fd) == []
     os.close(fd)
+
+
+def test_a_loader_that_goes_at_once_is_no_error(capfd: pytest.CaptureFixture[str]) -> None:
+    """`record` that has no rights ends before the examiner has made its first child."""
+    process, channel = module.start_confined(module.BOOT)
+    channel.close()
+    assert process.wait(60) == 0
+    assert capfd.readouterr().err == ""
