@@ -712,10 +712,10 @@ cdef void put_endpoint(oisp_line* to) noexcept nogil:
     cdef const oisp_facts* f = to.f
     cdef oisp_slice host = f.authority, path = f.path
     cdef uint32_t i
-    for i in range(host.size):
-        if host.data[i] == c"@":
-            host.data += i + 1
-            host.size -= i + 1
+    for i in range(host.size, 0, -1):  # the last one: a password may hold an @ too
+        if host.data[i - 1] == c"@":
+            host.data += i
+            host.size -= i
             break
     for i in range(path.size):
         if ends_path(path.data[i]):

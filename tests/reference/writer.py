@@ -200,7 +200,7 @@ class Twin:
             out["name"] = name
         else:
             self.missing.add("provider")
-        host = plain(f.get("authority", b"").partition(b"@")[2] or f.get("authority", b""))
+        host = plain(f.get("authority", b"").rpartition(b"@")[2])
         path = plain(re.split(rb"[?#]", f.get("path", b""))[0])
         if host or path:
             scheme = plain(f.get("scheme", b""))

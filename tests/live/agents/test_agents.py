@@ -32,13 +32,15 @@ def claude(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return program
 
 
-def test_claude_code(claude, certificate, tmp_path, row, repo_root):
+def test_claude_code(claude, certificate, tmp_path, row, pytestconfig):
     row("Claude Code 2.1.331", "BoringSSL, static, stripped", "client", "a prompt", "1")
     inside = 'ip link set lo up && exec "$@"'
     agent = ["/usr/bin/timeout", "-s", "KILL", "90", str(claude), "-p", "Say hello"]
     command = ["unshare", "-n", "/bin/sh", "-c", inside, "sh", sys.executable, "-m", "tests.live.agents.inside"]
     command += [*certificate, str(tmp_path), *agent]
-    made = subprocess.run(command, cwd=repo_root, capture_output=True, text=True, check=False, timeout=150)
+    # Where the tests run, which beside a wheel is not where the sources are.
+    folder = pytestconfig.rootpath
+    made = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, timeout=150)
     assert made.returncode == 0, made.stderr
     said = json.loads(made.stdout.splitlines()[-1])
     assert (said["code"], said["lost"]) == (0, 0)
