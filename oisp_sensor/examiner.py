@@ -166,6 +166,8 @@ def executable_ranges(fd: int) -> list[tuple[int, int]]:
 
 
 def main(channel: int) -> NoReturn:
+    import capstone  # noqa: F401  (its library cannot be opened once this process is confined)
+
     from oisp_sensor.capture.late import np
     from oisp_sensor.capture.targets import examine
 

@@ -16,10 +16,12 @@ import re
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
-
-import capstone
+from typing import TYPE_CHECKING
 
 from oisp_sensor.capture import elf
+
+if TYPE_CHECKING:
+    import capstone
 
 _SOURCE = b"ssl_lib.cc\0"
 # Reasons, as openssl/ssl.h and err.h number them: part of the interface, never renumbered.
@@ -160,6 +162,8 @@ def _end_by_padding(code: bytes, low: int, at: int) -> int:
 
 
 def _decoder() -> capstone.Cs:
+    import capstone  # only where code is read, as numpy: see late.py
+
     return capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
 
 

@@ -14,10 +14,12 @@ import re
 import struct
 from dataclasses import dataclass
 from functools import cache
-
-import capstone
+from typing import TYPE_CHECKING
 
 from oisp_sensor.capture import elf
+
+if TYPE_CHECKING:
+    import capstone
 
 _MAX_FUNCTION = 64 << 10  # bytes; the largest of those we know has about 2 KiB
 
@@ -87,6 +89,8 @@ class _Refused(Exception):
 
 @cache
 def _decoder(machine: int) -> capstone.Cs:
+    import capstone  # only where code is read, as numpy: see late.py
+
     if machine == elf.EM_X86_64:
         return capstone.Cs(capstone.CS_ARCH_X86, capstone.CS_MODE_64)
     return capstone.Cs(capstone.CS_ARCH_ARM64, capstone.CS_MODE_ARM)
