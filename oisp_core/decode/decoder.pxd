@@ -44,10 +44,12 @@ cdef int dialect_framing(const oisp_dialects* t, uint16_t dialect, oisp_slice co
 cdef oisp_status decode_request(const oisp_dialects* t, oisp_exchange* x, const uint8_t* data, size_t size, bint complete) noexcept nogil
 # One whole document of the response.
 cdef oisp_status decode_response(const oisp_dialects* t, oisp_exchange* x, const uint8_t* data, size_t size, bint complete) noexcept nogil
-# One event of a streamed response; sets x.chunk_* and x.first_content.
 # The event with its lines that stands at the start of a server-sent stream, if all of it is there and a learned shape takes
 # it: how many bytes it has, its blank line included. 0: decode_event has to read it. As decode_event otherwise.
 cdef size_t decode_known(oisp_exchange* x, const uint8_t* data, size_t size) noexcept nogil
+# The same of an event without lines (NDJSON, the payload of a frame), whose name is known. whole: nothing may follow it.
+cdef size_t decode_fitting(oisp_exchange* x, oisp_slice name, const uint8_t* data, size_t size, bint whole) noexcept nogil
+# One event of a streamed response; sets x.chunk_* and x.first_content.
 cdef oisp_status decode_event(const oisp_dialects* t, oisp_exchange* x, oisp_slice name, const uint8_t* data, size_t size) noexcept nogil
 # One message of a session (WebSocket), sent by the client or received: request and answer of the turn in x grow with it.
 # Answers bits of enum oisp_says: at ASK (or BEGIN without an ASK before it) the request is complete and can be given out, at
@@ -56,6 +58,8 @@ cdef int decode_message(const oisp_dialects* t, oisp_exchange* x, bint sent, con
 # Ready for the next turn: model, system prompt and tools of the session stay, everything else is wiped; what the client said
 # while the answer came is read. Answers as decode_message does (the client may have asked already).
 cdef int exchange_next_turn(const oisp_dialects* t, oisp_exchange* x) noexcept nogil
+# What is read late (running usage, of which only the last counts) is read now. decode_event and decode_finish do it by themselves.
+cdef void exchange_settle(const oisp_dialects* t, oisp_exchange* x) noexcept nogil
 # After the last byte: derived values (finish, usage normalised, joined arguments checked). status: HTTP status, 0 unknown.
 cdef void decode_finish(const oisp_dialects* t, oisp_exchange* x, int status) noexcept nogil
 # Of a retrieval: the contract's word for what is asked, and its name where the path says it. Empty where it is none.

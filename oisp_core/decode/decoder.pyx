@@ -232,13 +232,13 @@ cdef struct sink:
 
 # A learned shape, and what each text of it extends.
 cdef struct shape:
-    oisp_template template
-    sink sinks[SINKS]
-    uint32_t sink_count
-    uint8_t name[64]         # of the event
+    uint8_t lines            # it stands in one line, and what stands before that in a server-sent stream is in the template
+    uint8_t late             # it holds values of which only the last count: a counter, or what other shapes may say otherwise
+    uint16_t sink_count
     uint32_t name_size
-    uint8_t lines[80]        # what stands before it in a server-sent stream
-    uint32_t lines_size      # 0: it stands in more than one line
+    sink sinks[SINKS]
+    oisp_template template
+    uint8_t name[64]         # of the event
 
 # What decode keeps beside an exchange; the exchange is its first member.
 cdef struct work:
@@ -268,8 +268,13 @@ cdef struct work:
     uint32_t shape_last      # fitted last
     uint32_t shape_next      # is overwritten next
     int32_t tries            # left
+    uint32_t late_ready      # 1 + shape: what the last full pass read is of it, so that those that follow may be late
+    uint32_t late_shape      # 1 + shape of the last event, whose values are not in the exchange yet
+    char late[OISP_TEMPLATE_SLOTS][16]  # and its counters
+    uint8_t remade           # the document in hand is that event, made again: its texts are in the exchange
     uint8_t never_learns     # every event takes the full pass: for comparing
     oisp_buffer sample       # the event before, when it could be learned from
+    oisp_buffer again        # the late event
     oisp_buffer later        # of a session: what the client said for the next turn, each with its size before it
     uint64_t fitted          # events that a template took
     int64_t slack            # between what the arena holds and what of it counts: a body that lies in it does not, texts do
@@ -304,9 +309,6 @@ cdef extern from *:
     }
     """
     void fetch(const void* at, size_t size) nogil
-
-# Its literals are the template's first member.
-ctypedef oisp_buffer template_head
 
 
 # Where the document in hand lies.
@@ -670,7 +672,8 @@ cdef void fill_text(const view* v, oisp_text* t, uint16_t record, int slot, cons
         if leaf.op == OISP_OP_GROW and v.w.streaming == 2:
             return
     else:
-        append_captures(v, t, record, slot, k, low)
+        if not v.w.remade:
+            append_captures(v, t, record, slot, k, low)
         if v.w.streaming == 2:
             return
     text_seal(v.w, t)
@@ -1642,6 +1645,7 @@ cdef void forget_shapes(work* w) noexcept nogil:
     for i in range(TEMPLATES):
         oisp_template_wipe(&w.shapes[i].template)
     w.shape_count = w.shape_last = w.shape_next = 0
+    w.late_ready = w.late_shape = 0
     w.tries = LEARN_TRIES
     oisp_buffer_wipe(&w.sample)
 
@@ -1658,8 +1662,23 @@ cdef bint steady_slot(const oisp_dialects_table* t, const oisp_slot_leaf* leaf, 
     )
 
 
-# Whether the event just scanned is one that a template can stand for.
-cdef bint steady(const oisp_dialects_table* t, work* w) noexcept nogil:
+# Running usage: only what the last event says counts, so it may be read late. Not where it would be merged with what earlier
+# ones said (then the exchange holds something else than this event).
+cdef bint late_usage(const work* w, const oisp_slot_leaf* leaf, const oisp_capture* c, const uint8_t* data) noexcept nogil:
+    cdef const oisp_text* raw = &w.x.usage.raw
+    return leaf.slot == OISP_SLOT_USAGE and (leaf.op == OISP_OP_SET or leaf.op == OISP_OP_MERGE) and c.kind == OISP_JSON_OBJECT and \
+        raw.size == c.size and memcmp(oisp_text_data(&w.x, raw), data + c.at, c.size) == 0
+
+
+cdef bint late_number(const oisp_slot_leaf* leaf, const oisp_capture* c) noexcept nogil:
+    return c.kind == OISP_JSON_NUMBER and (leaf.op == OISP_OP_SET or leaf.op == OISP_OP_SUM) and leaf.slot in (
+        OISP_SLOT_PROMPT_TOKENS, OISP_SLOT_COMPLETION_TOKENS, OISP_SLOT_TOTAL_TOKENS, OISP_SLOT_CACHED_TOKENS,
+        OISP_SLOT_CACHE_WRITE_TOKENS, OISP_SLOT_REASONING_TOKENS,
+    )
+
+
+# Whether the event just scanned is one that a template can stand for; where its counters are.
+cdef bint steady(const oisp_dialects_table* t, work* w, const uint8_t* data, oisp_template_facts* f) noexcept nogil:
     cdef const oisp_capture* c
     cdef const oisp_slot_leaf* leaf
     cdef uint32_t i, alive
@@ -1674,62 +1693,93 @@ cdef bint steady(const oisp_dialects_table* t, work* w) noexcept nogil:
                 if leaf.opens:
                     if t.records[leaf.opens].fresh:
                         return False
-                elif not steady_slot(t, leaf, c):
+                elif f.counted_end == 0 and late_usage(w, leaf, c, data):
+                    f.counted, f.counted_end = c.at, c.at + c.size
+                elif not steady_slot(t, leaf, c) and not (f.counted <= c.at < f.counted_end and late_number(leaf, c)):
                     return False
             alive >>= 1
             leaf += 1
     return True
 
 
-# `event: NAME` if it has one, and `data: `.
-cdef void note_lines(shape* s, const uint8_t* data, size_t size) noexcept nogil:
-    s.lines_size = 0
+# What stands before the event: `event: NAME` if it has one, and `data: `. 0: it stands in more than one line.
+cdef uint32_t lines_before(uint8_t* lines, oisp_slice name, const uint8_t* data, size_t size) noexcept nogil:
+    cdef uint32_t n = 0
     if memchr(data, c"\n", size) != NULL or memchr(data, c"\r", size) != NULL:
-        return
-    if s.name_size:
-        memcpy(s.lines, b"event: ", 7)
-        memcpy(s.lines + 7, s.name, s.name_size)
-        s.lines[7 + s.name_size] = c"\n"
-        s.lines_size = 8 + s.name_size
-    memcpy(s.lines + s.lines_size, b"data: ", 6)
-    s.lines_size += 6
+        return 0
+    if name.size:
+        memcpy(lines, b"event: ", 7)
+        memcpy(lines + 7, name.data, name.size)
+        lines[7 + name.size] = c"\n"
+        n = 8 + name.size
+    memcpy(lines + n, b"data: ", 6)
+    return n + 6
 
 
 # The event just scanned and the one before it: a shape, if they have one.
 cdef void learn(const oisp_dialects_table* t, work* w, oisp_slice name, const uint8_t* data, size_t size) noexcept nogil:
-    cdef uint32_t texts[SINKS]
-    cdef uint32_t fixed[64]
-    cdef uint32_t i, fixed_count = 0
+    cdef oisp_template_facts f
     cdef shape* s = &w.shapes[w.shape_next]
-    if w.tries <= 0 or w.never_learns or size > SAMPLE_MAX or name.size > sizeof(s.name) or not steady(t, w):
+    memset(&f, 0, sizeof(f))
+    if w.tries <= 0 or w.never_learns or size > SAMPLE_MAX or name.size > sizeof(s.name) or not steady(t, w, data, &f):
         oisp_buffer_wipe(&w.sample)
         return
     if w.sample.size and w.json.count + 16 <= 64:
-        for i in range(w.sink_count):
-            texts[i] = w.sinks[i].at
-        for i in range(w.json.count):
-            fixed[fixed_count] = w.json.captures[i].at
-            fixed_count += 1
-        for i in range(w.json.tested_count):
-            fixed[fixed_count] = w.json.tested[i]
-            fixed_count += 1
         w.tries -= 1
-        if template_learn(
-            &s.template, w.json.scan, w.sample.data, w.sample.size, data, size, texts, w.sink_count, fixed, fixed_count
-        ):
-            for i in range(w.sink_count):
-                s.sinks[i] = w.sinks[i]
-            s.sink_count = w.sink_count
-            if name.size:
-                memcpy(s.name, name.data, name.size)
-            s.name_size = name.size
-            note_lines(s, data, size)
+        if learn_shape(w, s, &f, name, data, size):
+            s.late = f.counted_end != 0
+            if s.late:
+                w.late_ready = w.shape_next + 1
             w.shape_last = w.shape_next
             w.shape_next = (w.shape_next + 1) % TEMPLATES
             if w.shape_count < TEMPLATES:
                 w.shape_count += 1
     oisp_buffer_wipe(&w.sample)
     oisp_buffer_append(&w.sample, data, size)
+
+
+cdef bint learn_shape(work* w, shape* s, oisp_template_facts* f, oisp_slice name, const uint8_t* data, size_t size) noexcept nogil:
+    cdef uint32_t texts[SINKS]
+    cdef uint32_t fixed[64]
+    cdef uint8_t lines[80]
+    cdef uint32_t i
+    for i in range(w.sink_count):
+        texts[i] = w.sinks[i].at
+    for i in range(w.json.count):
+        fixed[f.fixed_count] = w.json.captures[i].at
+        f.fixed_count += 1
+    for i in range(w.json.tested_count):
+        fixed[f.fixed_count] = w.json.tested[i]
+        f.fixed_count += 1
+    f.texts, f.text_count, f.fixed = texts, w.sink_count, fixed
+    f.before, f.before_size = lines, lines_before(lines, name, data, size)
+    s.lines = f.before_size != 0
+    if not template_learn(&s.template, w.json.scan, w.sample.data, w.sample.size, data, size, f):
+        return False
+    for i in range(w.sink_count):
+        s.sinks[i] = w.sinks[i]
+    s.sink_count = <uint16_t> w.sink_count
+    if name.size:
+        memcpy(s.name, name.data, name.size)
+    s.name_size = name.size
+    return True
+
+
+# The late event is made again and read, but for its texts.
+cdef void read_late(const oisp_dialects_table* t, work* w, const oisp_dialect* d) noexcept nogil:
+    cdef const shape* s = &w.shapes[w.late_shape - 1]
+    cdef uint32_t bits = 0
+    w.late_shape = 0
+    if s.name_size and d.stream.event_node:
+        bits = json_tests(&t.json, d.stream.event_node, s.name, s.name_size)
+    if not template_remake(&s.template, w.late, &w.again):
+        w.x.flags |= OISP_X_LIMIT
+        return
+    w.remade = 1
+    w.streaming = 2
+    decode_document(t, w, d, &d.stream, w.again.data, w.again.size, bits)
+    w.remade = 0
+    oisp_buffer_wipe(&w.again)
 
 
 cdef oisp_text* sink_text(oisp_exchange* x, const sink* s) noexcept nogil:
@@ -1740,8 +1790,27 @@ cdef oisp_text* sink_text(oisp_exchange* x, const sink* s) noexcept nogil:
     return &x.choices[s.item].reasoning if s.slot == OISP_SLOT_REASONING else &x.choices[s.item].refusal
 
 
+# A plain piece to the end of a text, as put_string does it.
+cdef inline void put_piece(work* w, oisp_text* t, const uint8_t* data, const oisp_span* piece, size_t readable) noexcept nogil:
+    cdef oisp_buffer* arena = &w.x.arena
+    cdef bint short = piece.size <= OISP_TEMPLATE_SHORT and readable - piece.at >= OISP_TEMPLATE_SHORT and \
+        t.form == OISP_TEXT_STRING and not t.flags & OISP_TEXT_SURROGATE
+    if short and t.size + OISP_TEMPLATE_SHORT <= t.capacity:
+        template_store(arena.data + t.offset + t.size, data + piece.at, piece.size)
+        t.size += piece.size
+    elif short and t.size == t.capacity and t.offset + t.size == arena.size and \
+            arena.capacity - arena.size >= OISP_TEMPLATE_SHORT and \
+            <int64_t> (arena.size + piece.size) + w.slack <= w.x.arena_max:
+        template_store(arena.data + arena.size, data + piece.at, piece.size)
+        arena.size += piece.size
+        t.size += piece.size
+        t.capacity = t.size
+    else:
+        put_string(w, t, data + piece.at, piece.size, piece.flags)
+
+
 # One piece to the end of the text that its shape names.
-cdef void extend(work* w, const sink* s, const uint8_t* data, const oisp_span* piece) noexcept nogil:
+cdef inline void extend(work* w, const sink* s, const uint8_t* data, const oisp_span* piece, size_t readable) noexcept nogil:
     cdef oisp_exchange* x = &w.x
     cdef oisp_text* t = sink_text(x, s)
     if s.slot == OISP_SLOT_ARGUMENTS:
@@ -1753,26 +1822,53 @@ cdef void extend(work* w, const sink* s, const uint8_t* data, const oisp_span* p
         w.chunk_start = settled(t)
     if piece.size:
         x.first_content = 1
-    put_string(w, t, data + piece.at, piece.size, piece.flags)
+    put_piece(w, t, data, piece, readable)
 
 
-# 1: a template fits, and its texts were extended.
-cdef bint fits(work* w, oisp_slice name, const uint8_t* data, size_t size) noexcept nogil:
-    cdef oisp_span pieces[SINKS]
-    cdef uint32_t i, _, at = w.shape_last
+# A template fits: its texts are extended, its counters kept.
+cdef void take_fit(work* w, uint32_t at, const uint8_t* data, size_t readable, const oisp_span* pieces) noexcept nogil:
+    cdef const shape* s = &w.shapes[at]
+    cdef const oisp_span* counter
+    cdef uint32_t i
+    begin_event(w)
+    for i in range(s.sink_count):
+        extend(w, &s.sinks[i], data, &pieces[i], readable)
+    if s.late:
+        w.late_shape = at + 1
+        for i in range(s.template.counters):
+            counter = &pieces[s.sink_count + i]
+            memcpy(w.late[i], data + counter.at, counter.size)
+            w.late[i][counter.size] = 0
+    w.shape_last = at
+    w.tries = LEARN_TRIES
+    w.fitted += 1
+    note_chunk(w)
+
+
+cdef inline bint may_fit(const work* w, uint32_t at) noexcept nogil:
+    return w.shapes[at].template.slot_count and (not w.shapes[at].late or w.late_ready == at + 1)
+
+
+# How many bytes the event has that begins at `data`, if a template fits (whole: and ends there); its texts were extended
+# then. 0: none does.
+cdef size_t fits(work* w, oisp_slice name, const uint8_t* data, size_t size, bint whole) noexcept nogil:
+    cdef oisp_span pieces[OISP_TEMPLATE_SLOTS]
+    cdef uint32_t _, at = w.shape_last
     cdef const shape* s
+    cdef size_t used
     for _ in range(w.shape_count):
         s = &w.shapes[at]
-        if s.name_size == name.size and (name.size == 0 or memcmp(s.name, name.data, name.size) == 0) and s.template.slot_count:
-            if template_match(&s.template, w.json.scan, data, size, pieces):
-                for i in range(s.sink_count):
-                    extend(w, &s.sinks[i], data, &pieces[i])
-                w.shape_last = at
-                w.tries = LEARN_TRIES
-                w.fitted += 1
-                return True
+        if s.name_size == name.size and may_fit(w, at) and (name.size == 0 or memcmp(s.name, name.data, name.size) == 0):
+            used = template_prefix(&s.template, w.json.scan, data, size, False, False, pieces)
+            if used and (used == size or not whole):
+                take_fit(w, at, data, size, pieces)
+                return used
         at = at + 1 if at + 1 < w.shape_count else 0
-    return False
+    return 0
+
+
+cdef size_t decode_fitting(oisp_exchange* x, oisp_slice name, const uint8_t* data, size_t size, bint whole) noexcept nogil:
+    return fits(<work*> x, name, data, size, whole)
 
 
 cdef void begin_event(work* w) noexcept nogil:
@@ -1804,7 +1900,7 @@ cdef void exchange_fetch(const oisp_exchange* x, int step) noexcept nogil:
         fetch(&w.shape_count, 64)
     elif w.shape_count:
         s = &w.shapes[w.shape_last]
-        fetch((<const template_head*> &s.template).data, 384)
+        fetch(s.template.literals.data, 384)
         if x.choices_count:
             t = &x.choices[0].content
             fetch(x.arena.data + t.offset + t.size, 64)
@@ -1812,24 +1908,16 @@ cdef void exchange_fetch(const oisp_exchange* x, int step) noexcept nogil:
 
 cdef size_t decode_known(oisp_exchange* x, const uint8_t* data, size_t size) noexcept nogil:
     cdef work* w = <work*> x
-    cdef oisp_span pieces[SINKS]
-    cdef uint32_t i, _, at = w.shape_last
+    cdef oisp_span pieces[OISP_TEMPLATE_SLOTS]
+    cdef uint32_t _, at = w.shape_last
     cdef size_t used, end
-    cdef const shape* s
     for _ in range(w.shape_count):
-        s = &w.shapes[at]
-        if s.lines_size and s.lines_size < size and s.template.slot_count and template_same(data, s.lines, s.lines_size):
-            used = template_prefix(&s.template, w.json.scan, data + s.lines_size, size - s.lines_size, True, pieces)
-            end = blank_line(data + s.lines_size + used, size - s.lines_size - used) if used else 0
+        if w.shapes[at].lines and may_fit(w, at):
+            used = template_prefix(&w.shapes[at].template, w.json.scan, data, size, True, True, pieces)
+            end = blank_line(data + used, size - used) if used else 0
             if end:
-                begin_event(w)
-                for i in range(s.sink_count):
-                    extend(w, &s.sinks[i], data + s.lines_size, &pieces[i])
-                w.shape_last = at
-                w.tries = LEARN_TRIES
-                w.fitted += 1
-                note_chunk(w)
-                return s.lines_size + used + end
+                take_fit(w, at, data, size, pieces)
+                return used + end
         at = at + 1 if at + 1 < w.shape_count else 0
     return 0
 
@@ -1842,12 +1930,14 @@ cdef oisp_status decode_event(const oisp_dialects* table, oisp_exchange* x, oisp
     cdef uint32_t bits = 0
     if d == NULL:
         return OISP_BAD
-    begin_event(w)
     if d.proto_stream:
         written = write_message(t, w, d.proto_stream, &data, &size)
-    if w.shape_count and fits(w, name, data, size):
-        note_chunk(w)
+    if w.shape_count and fits(w, name, data, size, True):
         return OISP_OK
+    if w.late_shape:
+        read_late(t, w, d)
+    w.late_ready = 0
+    begin_event(w)
     if d.done_size and d.done_size == size and memcmp(t.json.pool + d.done, data, size) == 0:
         x.flags |= OISP_X_TERMINAL
         return OISP_OK
@@ -2068,11 +2158,19 @@ cdef void derive_finish(const oisp_dialect* d, oisp_exchange* x) noexcept nogil:
             x.finish_raw = x.choices[i].finish_raw
 
 
+cdef void exchange_settle(const oisp_dialects* table, oisp_exchange* x) noexcept nogil:
+    cdef const oisp_dialects_table* t = <const oisp_dialects_table*> table
+    cdef const oisp_dialect* d = dialect_at(t, x.dialect)
+    if d != NULL and (<work*> x).late_shape:
+        read_late(t, <work*> x, d)
+
+
 cdef void decode_finish(const oisp_dialects* table, oisp_exchange* x, int status) noexcept nogil:
     cdef const oisp_dialects_table* t = <const oisp_dialects_table*> table
     cdef work* w = <work*> x
     cdef const oisp_dialect* d = dialect_at(t, x.dialect)
     cdef uint32_t i
+    exchange_settle(table, x)
     for i in range(x.choices_count):
         text_seal(w, &x.choices[i].content)
         text_seal(w, &x.choices[i].reasoning)
@@ -2157,6 +2255,7 @@ cdef void exchange_free(oisp_exchange* x) noexcept nogil:
     oisp_buffer_free(&w.spare)
     oisp_buffer_free(&w.written)
     oisp_buffer_free(&w.sample)
+    oisp_buffer_free(&w.again)
     oisp_buffer_free(&w.later)
     for i in range(TEMPLATES):
         template_free(&w.shapes[i].template)
@@ -2615,6 +2714,7 @@ cdef class Decoder:
 
     def value(self):
         cdef oisp_exchange* x = self.x
+        exchange_settle(self.dialects.table, x)
         return {
             "flags": x.flags,
             "model_requested": text_value(x, &x.model_requested),

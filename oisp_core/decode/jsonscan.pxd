@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 # One validating pass over a JSON document: see include/oisp/jsonscan.h.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
-from oisp_core.types cimport oisp_scan, oisp_status
+from oisp_core.types cimport oisp_buffer, oisp_scan, oisp_status
 
 cdef extern from "oisp/jsonscan.h" nogil:
     enum:
@@ -78,20 +78,33 @@ cdef extern from "oisp/jsonscan.h" nogil:
 cdef extern from "oisp/template.h" nogil:
     enum:
         OISP_TEMPLATE_SLOTS
+        OISP_TEMPLATE_SHORT
     ctypedef struct oisp_template:
+        oisp_buffer literals
         uint32_t slot_count
+        uint32_t before
+        uint32_t counters
+    ctypedef struct oisp_template_facts:
+        const uint8_t* before
+        const uint32_t* texts
+        const uint32_t* fixed
+        uint32_t before_size
+        uint32_t text_count
+        uint32_t fixed_count
+        uint32_t counted
+        uint32_t counted_end
     ctypedef struct oisp_span:
         uint32_t at
         uint32_t size
         uint32_t flags
     void oisp_template_wipe(oisp_template* t)
-    bint template_same "oisp_template_same"(const uint8_t* a, const uint8_t* b, size_t size)
+    void template_store "oisp_template_store"(uint8_t* to, const uint8_t* data, size_t size)
     size_t template_prefix "oisp_template_prefix"(const oisp_template* t, const oisp_scan* scan, const uint8_t* data, size_t size,
-                                                  bint line, oisp_span* out)
+                                                  bint wire, bint line, oisp_span* out)
 
 cdef int template_learn(oisp_template* t, const oisp_scan* scan, const uint8_t* a, size_t a_size, const uint8_t* b, size_t b_size,
-                        const uint32_t* texts, uint32_t text_count, const uint32_t* fixed, uint32_t fixed_count) noexcept nogil
-cdef int template_match(const oisp_template* t, const oisp_scan* scan, const uint8_t* data, size_t size, oisp_span* out) noexcept nogil
+                        const oisp_template_facts* facts) noexcept nogil
+cdef int template_remake(const oisp_template* t, const char[16]* counters, oisp_buffer* out) noexcept nogil
 cdef void template_free(oisp_template* t) noexcept nogil
 
 cdef void json_init(oisp_json* j, uint32_t depth_max, uint32_t captures_max) noexcept nogil

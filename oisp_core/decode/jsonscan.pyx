@@ -18,25 +18,23 @@ cdef extern from "oisp/jsonscan.h" nogil:
 
 
 cdef extern from "oisp/template.h" nogil:
-    ctypedef struct template_struct "oisp_template":
-        oisp_buffer literals
     int oisp_template_learn(oisp_template* t, const oisp_scan* scan, const uint8_t* a, size_t a_size, const uint8_t* b, size_t b_size,
-                            const uint32_t* texts, uint32_t text_count, const uint32_t* fixed, uint32_t fixed_count)
-    int oisp_template_match(const oisp_template* t, const oisp_scan* scan, const uint8_t* data, size_t size, oisp_span* out)
+                            const oisp_template_facts* facts)
+    int oisp_template_remake(const oisp_template* t, const char[16]* counters, oisp_buffer* out)
 
 
 cdef int template_learn(oisp_template* t, const oisp_scan* scan, const uint8_t* a, size_t a_size, const uint8_t* b, size_t b_size,
-                        const uint32_t* texts, uint32_t text_count, const uint32_t* fixed, uint32_t fixed_count) noexcept nogil:
-    return oisp_template_learn(t, scan, a, a_size, b, b_size, texts, text_count, fixed, fixed_count)
+                        const oisp_template_facts* facts) noexcept nogil:
+    return oisp_template_learn(t, scan, a, a_size, b, b_size, facts)
 
 
-cdef int template_match(const oisp_template* t, const oisp_scan* scan, const uint8_t* data, size_t size, oisp_span* out) noexcept nogil:
-    return oisp_template_match(t, scan, data, size, out)
+cdef int template_remake(const oisp_template* t, const char[16]* counters, oisp_buffer* out) noexcept nogil:
+    return oisp_template_remake(t, counters, out)
 
 
 cdef void template_free(oisp_template* t) noexcept nogil:
     oisp_template_wipe(t)
-    oisp_buffer_free(&(<template_struct*> t).literals)
+    oisp_buffer_free(&t.literals)
 
 
 cdef void json_init(oisp_json* j, uint32_t depth_max, uint32_t captures_max) noexcept nogil:

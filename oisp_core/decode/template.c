@@ -62,36 +62,54 @@ static int find_offset(const uint32_t *list, uint32_t count, uint32_t at) {
   return -1;
 }
 
+/* Which slot a value is that differs, or whose text is gathered; 0: it must not be one. */
+static int slot_kind(const oisp_template_facts *f, const token *y, int text) {
+  if (text >= 0)
+    return OISP_TEMPLATE_TEXT;
+  if (y->at >= f->counted && y->at < f->counted_end)
+    return y->kind == OISP_TEMPLATE_NUMBER ? OISP_TEMPLATE_COUNTER : 0;
+  return find_offset(f->fixed, f->fixed_count, y->at) >= 0 ? 0 : y->kind;
+}
+
+static int add_slot(oisp_template *t, const oisp_template_facts *f, const uint8_t *literal, uint32_t size,
+                    const token *y, int text) {
+  int kind = slot_kind(f, y, text);
+  uint32_t target = kind == OISP_TEMPLATE_COUNTER ? f->text_count + t->counters++ : (uint32_t)(text < 0 ? 0 : text);
+  if (t->slot_count == OISP_TEMPLATE_SLOTS || kind == 0)
+    return 0;
+  t->slots[t->slot_count++] = (oisp_template_slot){size, (uint8_t)kind, y->size != 0, (uint16_t)target};
+  return oisp_buffer_append(&t->literals, literal, size);
+}
+
 int oisp_template_learn(oisp_template *t, const oisp_scan *scan, const uint8_t *a, size_t a_size, const uint8_t *b,
-                        size_t b_size, const uint32_t *texts, uint32_t text_count, const uint32_t *fixed,
-                        uint32_t fixed_count) {
+                        size_t b_size, const oisp_template_facts *f) {
   token one[TOKENS], two[TOKENS];
   uint32_t from_a = 0, from_b = 0, literal_from = 0, found = 0;
   int count = tokenize(scan, b, b_size, two);
   oisp_template_wipe(t);
-  if (count < 0 || tokenize(scan, a, a_size, one) != count)
+  if (count < 0 || tokenize(scan, a, a_size, one) != count ||
+      !oisp_buffer_append(&t->literals, f->before, f->before_size))
     return 0;
+  t->before = f->before_size;
   for (int i = 0; i < count; i++) {
     const token *x = one + i, *y = two + i;
     if (x->kind != y->kind || x->at - from_a != y->at - from_b || memcmp(a + from_a, b + from_b, y->at - from_b) != 0)
-      return 0;
-    int text = y->kind == OISP_TEMPLATE_STRING ? find_offset(texts, text_count, y->at) : -1;
+      break;
+    int text = y->kind == OISP_TEMPLATE_STRING ? find_offset(f->texts, f->text_count, y->at) : -1;
     int differs = x->size != y->size || memcmp(a + x->at, b + y->at, y->size) != 0;
     from_a = x->at + x->size;
     from_b = y->at + y->size;
+    if (i + 1 == count)
+      found++; /* none was left out */
     if (text < 0 && !differs)
       continue; /* stays part of the literal */
-    if (t->slot_count == OISP_TEMPLATE_SLOTS || (text < 0 && find_offset(fixed, fixed_count, y->at) >= 0))
-      return 0;
-    t->slots[t->slot_count++] = (oisp_template_slot){y->at - literal_from, text < 0 ? y->kind : OISP_TEMPLATE_TEXT,
-                                                     y->size != 0, (uint16_t)(text < 0 ? 0 : text)};
-    if (!oisp_buffer_append(&t->literals, b + literal_from, y->at - literal_from))
-      return 0;
+    if (!add_slot(t, f, b + literal_from, y->at - literal_from, y, text))
+      break;
     literal_from = from_b;
     found += text >= 0;
   }
   t->tail = (uint32_t)b_size - literal_from;
-  if (found != text_count || a_size - from_a != b_size - from_b ||
+  if (found != f->text_count + 1 || a_size - from_a != b_size - from_b ||
       !oisp_buffer_append(&t->literals, b + literal_from, t->tail)) {
     oisp_template_wipe(t);
     return 0;
@@ -99,7 +117,18 @@ int oisp_template_learn(oisp_template *t, const oisp_scan *scan, const uint8_t *
   return 1;
 }
 
-int oisp_template_match(const oisp_template *t, const oisp_scan *scan, const uint8_t *data, size_t size,
-                        oisp_span *out) {
-  return size != 0 && oisp_template_prefix(t, scan, data, size, 0, out) == size;
+int oisp_template_remake(const oisp_template *t, const char counters[][16], oisp_buffer *out) {
+  const uint8_t *literal = t->literals.data + t->before;
+  uint32_t next = 0;
+  for (uint32_t i = 0; i < t->slot_count; i++) {
+    const oisp_template_slot *s = &t->slots[i];
+    const char *value = s->kind == OISP_TEMPLATE_COUNTER             ? counters[next++]
+                        : s->kind == OISP_TEMPLATE_NUMBER            ? "0"
+                        : s->kind == OISP_TEMPLATE_TEXT && s->filled ? "x"
+                                                                     : "";
+    if (!oisp_buffer_append(out, literal, s->literal) || !oisp_buffer_append(out, value, strlen(value)))
+      return 0;
+    literal += s->literal;
+  }
+  return oisp_buffer_append(out, literal, t->tail);
 }

@@ -46,6 +46,21 @@ RESPONSES = (
     '{"type":"response.completed","response":{"id":"r","output":[{"type":"message","role":"assistant","content":[{"type":"output_text","text":%(t)s}]}]}}',
 )
 
+# Usage in every event: only the last one counts, unless they do not say the same things.
+GEMINI = (
+    '{"candidates":[{"content":{"parts":[{"text":%(t)s}],"role":"model"},"index":%(i)s}],"usageMetadata":{"promptTokenCount":5,"candidatesTokenCount":%(n)s,"totalTokenCount":%(m)s,"details":[{"modality":"TEXT","tokenCount":%(m)s}]},"modelVersion":"g"}',
+    '{"candidates":[{"content":{"parts":[{"text":%(t)s,"thought":true}]},"index":0}],"usageMetadata":{"promptTokenCount":%(n)s,"thoughtsTokenCount":%(m)s},"responseId":%(o)s}',
+    '{"candidates":[{"content":{"parts":[{"text":%(t)s}]},"index":0}],"usageMetadata":{"promptTokenCount":%(n)s,"toolUsePromptTokenCount":%(m)s,"totalTokenCount":null,"serviceTier":%(o)s%(b)s}}',
+    '{"candidates":[{"content":{"parts":[{"text":%(t)s}]},"index":0}]%(b)s}',
+    '{"candidates":[{"finishReason":%(f)s}],"usageMetadata":{"candidatesTokenCount":%(n)s,"cachedContentTokenCount":%(m)s}}',
+)
+COUNTED = (
+    '{"choices":[{"index":0,"delta":{"content":%(t)s}}],"usage":{"prompt_tokens":%(n)s,"completion_tokens":%(m)s,"prompt_tokens_details":{"cached_tokens":%(n)s}}%(b)s}',
+    '{"choices":[{"index":0,"delta":{"reasoning_content":%(t)s}}],"usage":{"completion_tokens":%(n)s,"total_tokens":%(m)s,"note":%(o)s}}',
+    '{"choices":[{"index":0,"delta":{"content":%(t)s}}],"usage":null}',
+    '{"choices":[],"usage":{"total_tokens":%(n)s}}',
+)
+
 
 def events(shapes: tuple[str, ...]) -> st.SearchStrategy[list[bytes]]:
     usual = st.sampled_from(['"a"', '" b"', '"cc"'])
@@ -53,6 +68,7 @@ def events(shapes: tuple[str, ...]) -> st.SearchStrategy[list[bytes]]:
         "t": st.one_of(usual, usual, PIECES),
         "o": st.one_of(usual, PIECES),
         "n": st.one_of(st.integers(0, 9).map(str), NUMBERS),
+        "m": st.one_of(st.integers(0, 99).map(str), NUMBERS),
         "i": st.sampled_from(["0", "0", "0", "1", "null"]),
         "f": st.sampled_from(["null", "null", '"stop"']),
         "b": st.one_of(st.just(""), BLANKS),
@@ -77,6 +93,33 @@ def test_templates_change_nothing(name: str, shapes: tuple[str, ...], data: st.D
         assert learning.value() == scanning.value(), event
     assert scanning.fitted == 0
     assert learning.finish(200) == scanning.finish(200)
+
+
+@pytest.mark.parametrize(("name", "shapes"), [("gemini.stream", GEMINI), ("openai.chat", COUNTED)])
+@CALM
+@given(st.data())
+def test_counters_may_be_read_late(name: str, shapes: tuple[str, ...], data: st.DataObject) -> None:
+    """Looked at now and then only: to look reads them."""
+    learning, scanning = Decoder(DIALECTS, name), Decoder(DIALECTS, name, learn=False)
+    runs = st.sampled_from([*shapes[:1] * 4, *shapes]).flatmap(lambda shape: events((shape,)))
+    for run in data.draw(st.lists(runs, min_size=1, max_size=4)):
+        for event in run:
+            assert learning.event(event) == scanning.event(event)
+            assert learning.chunk() == scanning.chunk(), event
+        if data.draw(st.booleans()):
+            assert learning.value() == scanning.value(), run
+    assert learning.finish(200) == scanning.finish(200)
+
+
+def test_counters_are_learned() -> None:
+    decoder = Decoder(DIALECTS, "gemini.stream")
+    for i in range(50):
+        decoder.event((GEMINI[0] % {"t": f'"w{i} "', "i": 0, "n": i, "m": i * 7}).encode())
+    assert decoder.fitted >= 45
+    found: dict[str, Any] = decoder.finish(200)
+    assert (found["usage"]["completion"], found["usage"]["total"]) == (49, 343)
+    assert found["usage"]["raw"]["details"] == [{"modality": "TEXT", "tokenCount": 343}]
+    assert found["choices"][0]["content"] == "".join(f"w{i} " for i in range(50))
 
 
 @pytest.mark.parametrize(
