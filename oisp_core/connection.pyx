@@ -103,9 +103,20 @@ cdef void unlink_conn(engine_core* e, oisp_conn* c) noexcept nogil:
     c.newer = c.older = NULL
 
 
-cdef void use_conn(engine_core* e, oisp_conn* c) noexcept nogil:
+cdef inline void use_conn(engine_core* e, oisp_conn* c) noexcept nogil:
     """To the front of the list by last use."""
     if e.newest == c:
+        return
+    if c.newer != NULL:  # it stands in the list, behind another
+        c.newer.older = c.older
+        if c.older != NULL:
+            c.older.newer = c.newer
+        else:
+            e.oldest = c.newer
+        c.newer = NULL
+        c.older = e.newest
+        e.newest.newer = c
+        e.newest = c
         return
     if c.older != NULL or c.newer != NULL or e.oldest == c:
         unlink_conn(e, c)
@@ -117,7 +128,7 @@ cdef void use_conn(engine_core* e, oisp_conn* c) noexcept nogil:
         e.oldest = c
 
 
-cdef oisp_conn* find_conn(engine_core* e, uint64_t id) noexcept nogil:
+cdef inline oisp_conn* find_conn(engine_core* e, uint64_t id) noexcept nogil:
     return <oisp_conn*> oisp_table_get(&e.conns, id)
 
 
@@ -676,7 +687,7 @@ cdef int side_index(oisp_conn* c, oisp_side* side) noexcept nogil:
     return 0 if side == &c.flow.side[0] else 1
 
 
-cdef size_t read_chunks(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
+cdef inline size_t read_chunks(engine_core* e, oisp_conn* c, oisp_side* side, uint64_t ts, const uint8_t* data, size_t size) noexcept nogil:
     """The steady state of a stream: chunks that lie whole in the input. Answers how many bytes they have."""
     cdef oisp_turn* t = c.flow.answer
     cdef size_t at = 0, used, start, length
@@ -1296,6 +1307,7 @@ cdef void take_piece(engine_core* e, oisp_conn* c, int direction, uint64_t ts, c
                      uint64_t offset) noexcept nogil:
     """One run of bytes, at its offset if the producer has offsets."""
     cdef oisp_flow* f
+    cdef oisp_side* side
     cdef uint64_t known
     e.shared.count.segments += 1
     e.shared.count.bytes[direction] += size
@@ -1304,7 +1316,9 @@ cdef void take_piece(engine_core* e, oisp_conn* c, int direction, uint64_t ts, c
     if ts > e.now:
         e.now = ts
     use_conn(e, c)
-    f = open_flow(e, c)
+    f = c.flow
+    if f == NULL:
+        f = open_flow(e, c)
     if f == NULL:
         c.spared += size
         e.shared.count.dismissed_bytes += size
@@ -1323,6 +1337,15 @@ cdef void take_piece(engine_core* e, oisp_conn* c, int direction, uint64_t ts, c
             data += known
             size -= known
     if size and c.flow != NULL:
+        side = &f.side[direction]
+        if direction == 1 - c.requests and side.state == OISP_SIDE_HTTP1 and side.held.size == 0 and f.answer != NULL and \
+                not c.origin.no_offsets:
+            known = read_chunks(e, c, side, ts, data, size)  # an answer goes on: nearly always that is all
+            side.offset += known
+            if known == size:
+                return
+            data += known
+            size -= known
         take_bytes(e, c, direction, ts, data, size)
     elif size:
         c.spared += size
@@ -1379,7 +1402,9 @@ cdef void take_data(engine_core* e, const oisp_record_data* r) noexcept nogil:
             <uint64_t> r.header_size + r.captured > r.head.size:
         e.shared.count.records_unknown += 1
         return
-    c = make_conn(e, r.conn)
+    c = find_conn(e, r.conn)
+    if c == NULL:
+        c = make_conn(e, r.conn)
     if c == NULL:
         return
     set_origin(c, r.head.flags)

@@ -13,9 +13,9 @@ from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memset, strlen
 
 from oisp_core.decode.decoder cimport (
-    OISP_FRAMING_EVENTSTREAM, OISP_FRAMING_GRPC, OISP_FRAMING_NDJSON, OISP_FRAMING_NONE, OISP_FRAMING_SSE, decode_event,
-    decode_finish, decode_known, decode_request, decode_response, dialect_framing, exchange_error, exchange_error_message,
-    exchange_free, exchange_new, exchange_path_model, exchange_reset, exchange_target, oisp_dialects,
+    OISP_FRAMING_EVENTSTREAM, OISP_FRAMING_GRPC, OISP_FRAMING_JSON_ARRAY, OISP_FRAMING_NDJSON, OISP_FRAMING_NONE, OISP_FRAMING_SSE,
+    decode_event, decode_finish, decode_fitting, decode_known, decode_request, decode_response, dialect_framing, exchange_error,
+    exchange_error_message, exchange_free, exchange_new, exchange_path_model, exchange_reset, exchange_target, oisp_dialects,
 )
 from oisp_core.emit cimport emit_answer, emit_chunk, emit_request
 from oisp_core.form cimport form_feed, form_finish, form_free, form_gap, form_new
@@ -23,6 +23,8 @@ from oisp_core.inflate cimport find_codings, give_inflater, inflate_message, inf
 from oisp_core.links cimport links_free, links_init
 from oisp_core.match.rules cimport match_request, match_request_body, match_response, oisp_rules
 from oisp_core.reader cimport oisp_reader, reader_feed, reader_finish, reader_free, reader_gap, reader_init, reader_skip
+from oisp_core.reassemble.eventstream cimport eventstream_whole, oisp_eventstream
+from oisp_core.reassemble.ndjson cimport OISP_NDJSON_VALUE, oisp_ndjson, oisp_ndjson_begin, oisp_ndjson_between, oisp_ndjson_took
 from oisp_core.reassemble.sse cimport oisp_sse, oisp_sse_between
 from oisp_core.reasons cimport (
     MISSING_CONTENT, MISSING_HEADERS, MISSING_MESSAGES, MISSING_REQUEST, MISSING_RESPONSE, OISP_COMPLETENESS_PARTIAL,
@@ -638,35 +640,99 @@ cdef void read_events(oisp_shared* s, oisp_turn* t, const oisp_tokens* tokens, u
             t.flags |= OISP_TURN_STREAM_LOST
 
 
-cdef size_t read_known(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, uint64_t ts) noexcept nogil:
-    """The steady state of a stream: events that lie whole in the input and fit a learned shape, lines and all. Answers how
-    many bytes they have."""
+cdef inline void note_known(oisp_shared* s, oisp_turn* t, uint64_t ts) noexcept nogil:
+    if t.token_first == 0 and t.x.first_content:
+        t.token_first = ts
+    if t.x.chunk_kind:
+        if s.chunks:
+            if not s.delivering:
+                turn_flush(s)
+            emit_chunk(s, t, ts)
+        else:
+            s.count.chunks += 1
+
+
+cdef inline size_t known_lines(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, uint64_t ts) noexcept nogil:
+    """Server-sent events, with their lines."""
     cdef oisp_sse* sse = &t.reader.as_.sse
     cdef size_t at = 0, used
-    if t.reader.kind != OISP_FRAMING_SSE or not oisp_sse_between(sse):
+    if not oisp_sse_between(sse):
         return 0
     while at < size:
         used = decode_known(t.x, data + at, size - at if size - at < sse.event_max else sse.event_max)
         if used == 0:
             break
         at += used
-        if t.x.first_content and t.token_first == 0:
-            t.token_first = ts
-        if t.x.chunk_kind:
-            emit_chunk(s, t, ts)
+        note_known(s, t, ts)
     sse.offset += at
     return at
 
 
-cdef void read_stream(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, uint64_t ts) noexcept nogil:
+cdef size_t known_values(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, uint64_t ts) noexcept nogil:
+    """Lines of JSON, or elements of an array."""
+    cdef oisp_ndjson* p = &t.reader.as_.ndjson
+    cdef oisp_slice name
+    cdef size_t at = 0, used
+    name.data, name.size = NULL, 0
+    if not oisp_ndjson_between(p):
+        return 0
+    while True:
+        at += oisp_ndjson_begin(p, data + at, size - at)
+        if p.place != OISP_NDJSON_VALUE or at == size:
+            break
+        used = decode_fitting(t.x, name, data + at, size - at if size - at < p.value_max else p.value_max, False)
+        if used == 0:
+            break
+        at += used
+        oisp_ndjson_took(p)
+        note_known(s, t, ts)
+    p.offset += at
+    return at
+
+
+cdef size_t known_frames(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, uint64_t ts) noexcept nogil:
+    """Messages of an AWS event stream whose checksums are right."""
+    cdef oisp_eventstream* p = &t.reader.as_.eventstream
+    cdef oisp_token frame
+    cdef oisp_slice name
+    cdef size_t at = 0, used
+    while at < size:
+        used = eventstream_whole(p, data + at, size - at, &frame)
+        if used == 0 or frame.flags:
+            break
+        name.data, name.size = frame.name, frame.name_size
+        if not decode_fitting(t.x, name, frame.data, frame.size, True):
+            break
+        at += used
+        note_known(s, t, ts)
+    p.offset += at
+    return at
+
+
+cdef inline size_t read_known(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, uint64_t ts) noexcept nogil:
+    """The steady state of a stream: events that lie whole in the input and fit a learned shape, framing and all. Answers how
+    many bytes they have."""
+    if t.reader.kind == OISP_FRAMING_SSE:
+        return known_lines(s, t, data, size, ts)
+    if t.reader.kind == OISP_FRAMING_NDJSON or t.reader.kind == OISP_FRAMING_JSON_ARRAY:
+        return known_values(s, t, data, size, ts)
+    if t.reader.kind == OISP_FRAMING_EVENTSTREAM:
+        return known_frames(s, t, data, size, ts)
+    return 0
+
+
+cdef inline void read_stream(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, uint64_t ts) noexcept nogil:
+    cdef size_t used = read_known(s, t, data, size, ts)
+    if used < size or size == 0:
+        read_unknown(s, t, data + used, size - used, ts)
+
+
+cdef void read_unknown(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, uint64_t ts) noexcept nogil:
+    """Whatever it is: through the parser of its framing, event by event."""
     cdef oisp_token room[EVENT_TOKENS]
     cdef oisp_tokens tokens
     cdef oisp_status status = OISP_OK
-    cdef size_t used = read_known(s, t, data, size, ts)
-    if used and used == size:
-        return
-    data += used
-    size -= used
+    cdef size_t used = 0
     tokens.at = room
     tokens.capacity = EVENT_TOKENS
     while t.reader.kind:
@@ -700,6 +766,10 @@ cdef void skip_document(oisp_shared* s, oisp_turn* t, oisp_status status, size_t
 cdef void turn_response_data(oisp_shared* s, oisp_turn* t, const uint8_t* data, size_t size, uint64_t ts) noexcept nogil:
     t.response_last = ts
     t.response_seen += size
+    if t.flags & (OISP_TURN_STREAM | OISP_TURN_RESPONSE_CODED | OISP_TURN_RESPONSE_DECODED) == OISP_TURN_STREAM and \
+            t.codings_count[1] == 0:
+        read_stream(s, t, data, size, ts)
+        return
     if t.verdict.state != OISP_VERDICT_AI or t.x == NULL or t.flags & (OISP_TURN_RESPONSE_CODED | OISP_TURN_RESPONSE_DECODED):
         return
     if t.codings_count[1] and not t.by_message[1]:

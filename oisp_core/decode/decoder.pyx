@@ -391,7 +391,7 @@ cdef uint32_t settled(const oisp_text* t) noexcept nogil:
     return t.size - 6 if t.flags & OISP_TEXT_SURROGATE else t.size
 
 
-cdef void text_clear(oisp_text* t) noexcept nogil:
+cdef inline void text_clear(oisp_text* t) noexcept nogil:
     t.size = 0
     t.flags = 0
     t.form = OISP_TEXT_NONE
@@ -1825,8 +1825,44 @@ cdef inline void extend(work* w, const sink* s, const uint8_t* data, const oisp_
     put_piece(w, t, data, piece, readable)
 
 
+# The usual event: it extends the text of one choice, and brings nothing else. As take_any, in few steps.
+cdef inline bint take_content(work* w, const shape* s, const uint8_t* data, size_t readable, const oisp_span* piece) noexcept nogil:
+    cdef oisp_exchange* x = &w.x
+    cdef oisp_choice* choice = &x.choices[s.sinks[0].item]
+    cdef oisp_text* t = &choice.content
+    cdef uint32_t start = t.size
+    if t.form != OISP_TEXT_STRING or t.flags & OISP_TEXT_SURROGATE:
+        return False
+    put_piece(w, t, data, piece, readable)
+    x.chunk_call = 0
+    text_clear(&x.chunk_arguments)
+    x.chunk_kind = x.chunk_role = x.chunk_finish = 0
+    if piece.size:
+        x.first_content = 1
+    x.chunk_content.offset = t.offset + start
+    x.chunk_content.size = t.size - start
+    x.chunk_content.capacity = t.capacity
+    x.chunk_content.form, x.chunk_content.flags = t.form, t.flags
+    if t.size > start:
+        x.chunk_role = choice.role
+        x.chunk_kind = 1
+        x.chunk_index += 1
+    else:
+        text_clear(&x.chunk_content)
+    return True
+
+
 # A template fits: its texts are extended, its counters kept.
-cdef void take_fit(work* w, uint32_t at, const uint8_t* data, size_t readable, const oisp_span* pieces) noexcept nogil:
+cdef inline void take_fit(work* w, uint32_t at, const uint8_t* data, size_t readable, const oisp_span* pieces) noexcept nogil:
+    cdef const shape* s = &w.shapes[at]
+    w.shape_last = at
+    w.tries = LEARN_TRIES
+    w.fitted += 1
+    if s.late or s.sink_count != 1 or s.sinks[0].slot != OISP_SLOT_CONTENT or not take_content(w, s, data, readable, pieces):
+        take_any(w, at, data, readable, pieces)
+
+
+cdef void take_any(work* w, uint32_t at, const uint8_t* data, size_t readable, const oisp_span* pieces) noexcept nogil:
     cdef const shape* s = &w.shapes[at]
     cdef const oisp_span* counter
     cdef uint32_t i
@@ -1839,9 +1875,6 @@ cdef void take_fit(work* w, uint32_t at, const uint8_t* data, size_t readable, c
             counter = &pieces[s.sink_count + i]
             memcpy(w.late[i], data + counter.at, counter.size)
             w.late[i][counter.size] = 0
-    w.shape_last = at
-    w.tries = LEARN_TRIES
-    w.fitted += 1
     note_chunk(w)
 
 
@@ -1906,18 +1939,29 @@ cdef void exchange_fetch(const oisp_exchange* x, int step) noexcept nogil:
             fetch(x.arena.data + t.offset + t.size, 64)
 
 
+cdef inline size_t known_at(work* w, uint32_t at, const uint8_t* data, size_t size) noexcept nogil:
+    cdef oisp_span pieces[OISP_TEMPLATE_SLOTS]
+    cdef size_t used, end
+    if not w.shapes[at].lines or not may_fit(w, at):
+        return 0
+    used = template_prefix(&w.shapes[at].template, w.json.scan, data, size, True, True, pieces)
+    if used == 0:
+        return 0
+    end = blank_line(data + used, size - used)
+    if end == 0:
+        return 0
+    take_fit(w, at, data, size, pieces)
+    return used + end
+
+
 cdef size_t decode_known(oisp_exchange* x, const uint8_t* data, size_t size) noexcept nogil:
     cdef work* w = <work*> x
-    cdef oisp_span pieces[OISP_TEMPLATE_SLOTS]
     cdef uint32_t _, at = w.shape_last
-    cdef size_t used, end
+    cdef size_t used
     for _ in range(w.shape_count):
-        if w.shapes[at].lines and may_fit(w, at):
-            used = template_prefix(&w.shapes[at].template, w.json.scan, data, size, True, True, pieces)
-            end = blank_line(data + used, size - used) if used else 0
-            if end:
-                take_fit(w, at, data, size, pieces)
-                return used + end
+        used = known_at(w, at, data, size)
+        if used:
+            return used
         at = at + 1 if at + 1 < w.shape_count else 0
     return 0
 

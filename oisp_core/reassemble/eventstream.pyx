@@ -99,17 +99,17 @@ cdef inline bint is_name(const uint8_t* d, size_t n, const char* name, size_t si
     return n == size and memcmp(d, name, size) == 0
 
 
-cdef void keep_header(names* h, const uint8_t* name, size_t n, const uint8_t* value, size_t size) noexcept nogil:
+cdef inline void keep_header(names* h, const uint8_t* name, size_t n, const uint8_t* value, size_t size) noexcept nogil:
     cdef oisp_slice* where = NULL
-    if is_name(name, n, b":message-type", 13):
+    if n == 13 and memcmp(name, b":message-type", 13) == 0:
         where = &h.message
-    elif is_name(name, n, b":event-type", 11):
+    elif n == 11 and memcmp(name, b":event-type", 11) == 0:
         where = &h.event
-    elif is_name(name, n, b":exception-type", 15):
+    elif n == 15 and memcmp(name, b":exception-type", 15) == 0:
         where = &h.exception
-    elif is_name(name, n, b":error-code", 11):
+    elif n == 11 and memcmp(name, b":error-code", 11) == 0:
         where = &h.code
-    elif is_name(name, n, b":error-message", 14):
+    elif n == 14 and memcmp(name, b":error-message", 14) == 0:
         where = &h.text
     if where is not NULL:
         where.data = value
@@ -148,18 +148,17 @@ cdef bint read_headers(const uint8_t* d, size_t n, names* h) noexcept nogil:
 
 
 # A whole frame whose prelude was right. 0: its checksum or its headers are wrong.
-cdef bint push_frame(const uint8_t* d, uint32_t total, uint64_t offset, oisp_tokens* out) noexcept nogil:
+cdef bint read_frame(const uint8_t* d, uint32_t total, uint64_t offset, oisp_token* t) noexcept nogil:
     cdef names h
     cdef uint32_t headers = u32(d + 4)
-    cdef oisp_token* t
     if oisp_crc32(0, d, total - 4) != u32(d + total - 4) or not read_headers(d + PRELUDE, headers, &h):
         return False
-    t = oisp_tokens_push(out, OISP_TOKEN_EVENT)
     t.data = d + PRELUDE + headers
     t.size = total - ENDS - headers
     t.offset = offset + PRELUDE + headers
     t.name = h.event.data
     t.name_size = h.event.size
+    t.flags = 0
     if is_name(h.message.data, h.message.size, b"exception", 9):
         t.flags = FLAG_EXCEPTION
         t.name = h.exception.data
@@ -172,6 +171,13 @@ cdef bint push_frame(const uint8_t* d, uint32_t total, uint64_t offset, oisp_tok
             t.data = h.text.data
             t.size = h.text.size
             t.offset = offset + (<size_t>(h.text.data - d) if h.text.size else PRELUDE + headers)
+    return True
+
+
+cdef bint push_frame(const uint8_t* d, uint32_t total, uint64_t offset, oisp_tokens* out) noexcept nogil:
+    if not read_frame(d, total, offset, oisp_tokens_push(out, OISP_TOKEN_EVENT)):
+        out.count -= 1
+        return False
     return True
 
 
@@ -285,6 +291,16 @@ cdef oisp_status eventstream_feed(oisp_eventstream* p, const uint8_t* data, size
     if pos < size or p.given:
         return OISP_OK
     return OISP_MORE if p.held.size or p.passing or p.searching else OISP_OK
+
+
+cdef size_t eventstream_whole(const oisp_eventstream* p, const uint8_t* data, size_t size, oisp_token* token) noexcept nogil:
+    cdef uint32_t total
+    if size < PRELUDE or p.failed or p.given or p.searching or p.passing or p.held.size:
+        return 0
+    total = prelude_size(data)
+    if total == 0 or total > p.frame_max or total > size or not read_frame(data, total, p.offset, token):
+        return 0
+    return total
 
 
 cdef oisp_status eventstream_gap(oisp_eventstream* p, uint64_t size, oisp_tokens* out) noexcept nogil:

@@ -46,6 +46,9 @@ cdef extern from "oisp/http2.h" nogil:
         uint8_t settings_lost
         uint8_t failed
 
+    uint32_t oisp_http2_data(const oisp_http2* p, const uint8_t* data, size_t size, size_t* length)
+    void oisp_http2_took(oisp_http2* p, uint32_t stream, size_t length)
+
 # role: OISP_TOKEN_REQUEST or OISP_TOKEN_RESPONSE. work: for the text of a header block; it may be shared by many parsers, since
 # tokens are valid until the next call on any of them.
 cdef void http2_init(oisp_http2* p, int role, oisp_buffer* work, size_t head_max, size_t fields_max, size_t table_max) noexcept nogil

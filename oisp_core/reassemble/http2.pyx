@@ -52,7 +52,7 @@ cdef enum:
 cdef enum:
     STATE_PREFACE = 0  # of the client
     STATE_FIRST = 1    # the first frame of either side is SETTINGS
-    STATE_HEAD = 2     # of a frame
+    STATE_HEAD = 2     # of a frame: http2.h knows this one
     STATE_PAD = 3      # length of the padding of DATA
     STATE_DATA = 4
     STATE_HOLD = 5     # a payload that is read whole

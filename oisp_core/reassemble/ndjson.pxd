@@ -21,6 +21,11 @@ cdef extern from "oisp/ndjson.h" nogil:
         uint8_t given
         uint8_t skipping
         uint8_t failed
+    enum:
+        OISP_NDJSON_VALUE
+    bint oisp_ndjson_between(const oisp_ndjson* p)
+    size_t oisp_ndjson_begin(oisp_ndjson* p, const uint8_t* data, size_t size)
+    void oisp_ndjson_took(oisp_ndjson* p)
 
 cdef void ndjson_init(oisp_ndjson* p, size_t value_max, bint array) noexcept nogil
 cdef oisp_status ndjson_feed(oisp_ndjson* p, const uint8_t* data, size_t size, oisp_tokens* out, size_t* used) noexcept nogil

@@ -33,7 +33,7 @@ cdef const oisp_scan* scan = scan_best()
 
 cdef enum:
     PLACE_START = 0    # before anything (array: before its bracket)
-    PLACE_VALUE = 1    # a value may begin
+    PLACE_VALUE = 1    # a value may begin: ndjson.h knows these two
     PLACE_INSIDE = 2   # inside a value
     PLACE_AFTER = 3    # array: after a value, before its comma
     PLACE_CLOSED = 4   # array: after its bracket; white space only

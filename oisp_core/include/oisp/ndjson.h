@@ -7,6 +7,7 @@
 #define OISP_NDJSON_H
 
 #include "buffer.h"
+#include <stddef.h>
 #include <stdint.h>
 
 typedef struct oisp_ndjson {
@@ -26,5 +27,31 @@ typedef struct oisp_ndjson {
 } oisp_ndjson;
 
 _Static_assert(sizeof(oisp_ndjson) == 48, "ABI");
+
+enum {
+  OISP_NDJSON_VALUE = 1, /* oisp_ndjson.place where a value may begin */
+  OISP_NDJSON_AFTER = 3  /* of an array: after a value, before its comma */
+};
+
+/* Between two values, with nothing held: whoever knows a whole value that begins here may take it and move `offset`. */
+static inline int oisp_ndjson_between(const oisp_ndjson *p) {
+  return (p->place == OISP_NDJSON_VALUE || p->place == OISP_NDJSON_AFTER) && !p->failed && !p->skipping && !p->given &&
+         p->held.size == 0;
+}
+
+/* Passes over what stands before the next value: how many bytes. */
+static inline size_t oisp_ndjson_begin(oisp_ndjson *p, const uint8_t *data, size_t size) {
+  size_t i = 0;
+  for (; i < size; i++) {
+    if (p->place == OISP_NDJSON_AFTER && data[i] == ',')
+      p->place = OISP_NDJSON_VALUE;
+    else if (data[i] != ' ' && data[i] != '\n' && data[i] != '\r' && data[i] != '\t')
+      break;
+  }
+  return i;
+}
+
+/* A value was taken. */
+static inline void oisp_ndjson_took(oisp_ndjson *p) { p->place = p->array ? OISP_NDJSON_AFTER : OISP_NDJSON_VALUE; }
 
 #endif

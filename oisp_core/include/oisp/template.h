@@ -78,19 +78,26 @@ int oisp_template_learn(oisp_template *t, const oisp_scan *scan, const uint8_t *
  * captures is empty. 0: no memory. */
 int oisp_template_remake(const oisp_template *t, const char counters[][16], oisp_buffer *out);
 
+#ifdef __SSE2__
+static inline __m128i oisp_template_differs(const uint8_t *a, const uint8_t *b) {
+  return _mm_xor_si128(_mm_loadu_si128((const __m128i *)a), _mm_loadu_si128((const __m128i *)b));
+}
+#endif
+
 /* Literals are nearly always equal, so there is nothing to gain from stopping at the first difference. */
 static inline int oisp_template_same(const uint8_t *a, const uint8_t *b, size_t size) {
   uint64_t x, y, differs = 0;
   size_t i = 0;
 #ifdef __SSE2__
   if (size >= 16) {
-    __m128i all = _mm_setzero_si128();
+    __m128i all = oisp_template_differs(a + size - 16, b + size - 16);
+    for (; i + 64 < size; i += 64)
+      all = _mm_or_si128(all, _mm_or_si128(_mm_or_si128(oisp_template_differs(a + i, b + i),
+                                                        oisp_template_differs(a + i + 16, b + i + 16)),
+                                           _mm_or_si128(oisp_template_differs(a + i + 32, b + i + 32),
+                                                        oisp_template_differs(a + i + 48, b + i + 48))));
     for (; i + 16 < size; i += 16)
-      all = _mm_or_si128(
-          all, _mm_xor_si128(_mm_loadu_si128((const __m128i *)(a + i)), _mm_loadu_si128((const __m128i *)(b + i))));
-    i = size - 16;
-    all = _mm_or_si128(
-        all, _mm_xor_si128(_mm_loadu_si128((const __m128i *)(a + i)), _mm_loadu_si128((const __m128i *)(b + i))));
+      all = _mm_or_si128(all, oisp_template_differs(a + i, b + i));
     return _mm_movemask_epi8(_mm_cmpeq_epi8(all, _mm_setzero_si128())) == 0xffff;
   }
 #endif
