@@ -5,12 +5,12 @@ Calls are remembered for their results, which come in a later request (or in the
 that were told are not told again, though every later history repeats them.
 """
 from libc.stdint cimport uint32_t, uint64_t, uint8_t
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from oisp_core.decode.decoder cimport dialect_source, oisp_dialects
 from oisp_core.encode.writer cimport (
     encode_chunk, encode_embedding, encode_request, encode_response, encode_retrieve, encode_tool_call,
-    encode_tool_result, writer_ulid,
+    encode_tool_result, keep_chunk, repeat_chunk, writer_ulid,
 )
 from oisp_core.facts cimport latency, set_confidence, set_facts, written
 from oisp_core.links cimport links_put
@@ -18,13 +18,14 @@ from oisp_core.reasons cimport (
     MISSING_CONTENT, MISSING_MODEL, MISSING_PARENT, MISSING_RESPONSE, OISP_COMPLETENESS_PARTIAL, REASON_BY_ORDER,
 )
 from oisp_core.turn cimport (
-    OISP_TURN_ORPHAN, OISP_TURN_REQUEST_EMITTED, OISP_TURN_RESPONSE_HEAD, OISP_TURN_UPGRADE, oisp_hash, oisp_link,
+    OISP_TURN_ORPHAN, OISP_TURN_REQUEST_EMITTED, OISP_TURN_RESPONSE_HEAD, OISP_TURN_UPGRADE, oisp_chunk_key, oisp_hash, oisp_link,
     oisp_shared, oisp_table_get, oisp_turn,
 )
 from oisp_core.threads cimport thread_of_request, thread_of_response
 from oisp_core.types cimport (
-    OISP_ABSENT, OISP_KIND_EMBEDDING, OISP_KIND_MCP, OISP_KIND_RAG, OISP_X_STREAMED, oisp_call, oisp_confidence,
-    oisp_exchange, oisp_facts, oisp_slice, oisp_text, oisp_text_data, oisp_tool_answer, oisp_ulid, oisp_wipe,
+    OISP_ABSENT, OISP_KIND_EMBEDDING, OISP_KIND_MCP, OISP_KIND_RAG, OISP_OK, OISP_TEXT_STRING, OISP_X_STREAMED, oisp_buffer_append,
+    oisp_buffer_wipe, oisp_call, oisp_chunk_line, oisp_confidence, oisp_exchange, oisp_facts, oisp_slice, oisp_status, oisp_text,
+    oisp_text_data, oisp_tool_answer, oisp_ulid, oisp_verdict, oisp_wipe,
 )
 
 cdef enum:
@@ -305,12 +306,63 @@ cdef void wipe_key(oisp_turn* t) noexcept nogil:
 
 cdef void emit_chunk(oisp_shared* s, oisp_turn* t, uint64_t ts) noexcept nogil:
     cdef oisp_facts f
+    cdef uint32_t start, number, text
+    cdef oisp_status status
     s.count.chunks += 1
     if not s.chunks:
         return
+    if may_repeat(t):
+        written(s, repeat_chunk(&s.writer, t.x, ts, <oisp_chunk_line*> (t.chunk.data + sizeof(oisp_chunk_key)),
+                                t.chunk.data + sizeof(oisp_chunk_key) + sizeof(oisp_chunk_line)))
+        return
     set_facts(s, t, &t.answered, &f, ts)
     writer_ulid(&s.writer, ts, &f.event_id)
-    written(s, encode_chunk(&s.writer, t.x, &f))
+    start = s.writer.out.size
+    status = encode_chunk(&s.writer, t.x, &f, &number, &text)
+    written(s, status)
+    if status == OISP_OK:
+        keep_line(s, t, &f, start, number, text)
+
+
+cdef void set_key(oisp_turn* t, oisp_chunk_key* k) noexcept nogil:
+    """All that a chunk's line says, but for its id, time, number and text."""
+    memset(k, 0, sizeof(oisp_chunk_key))
+    memcpy(&k.answered, &t.answered, sizeof(oisp_confidence))
+    memcpy(&k.verdict, &t.verdict, sizeof(oisp_verdict))
+    k.request_event = t.request_event
+    k.response_event = t.response_event
+    k.told = t.origin.told
+    k.flags = t.x.flags
+    k.text_flags = t.x.chunk_content.flags
+    k.status = t.status
+    k.role = t.x.chunk_role
+    k.context_has_source = t.origin.context_has_source
+    k.content_source = t.origin.content_source
+    k.attribution = t.origin.attribution
+    k.plaintext = t.origin.plaintext
+    k.midway = t.origin.midway
+    k.no_offsets = t.origin.no_offsets
+
+
+cdef bint may_repeat(oisp_turn* t) noexcept nogil:
+    cdef oisp_chunk_key k
+    if t.chunk.size == 0 or t.x.chunk_call or t.x.chunk_finish or t.x.chunk_content.form != OISP_TEXT_STRING:
+        return False
+    set_key(t, &k)
+    return memcmp(&k, t.chunk.data, sizeof(k)) == 0
+
+
+cdef void keep_line(oisp_shared* s, oisp_turn* t, const oisp_facts* f, uint32_t start, uint32_t number, uint32_t text) noexcept nogil:
+    cdef oisp_chunk_key k
+    cdef oisp_chunk_line line
+    set_key(t, &k)
+    memset(&line, 0, sizeof(line))
+    oisp_buffer_wipe(&t.chunk)
+    if oisp_buffer_append(&t.chunk, &k, sizeof(k)) and oisp_buffer_append(&t.chunk, &line, sizeof(line)) and \
+            keep_chunk(&s.writer, start, t.x, f, number, text, &t.chunk, &line):
+        memcpy(t.chunk.data + sizeof(k), &line, sizeof(line))
+    else:
+        oisp_buffer_wipe(&t.chunk)
 
 
 cdef void emit_response(oisp_shared* s, oisp_turn* t) noexcept nogil:

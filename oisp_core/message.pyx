@@ -77,6 +77,7 @@ cdef void shared_free(oisp_shared* s) noexcept nogil:
         oisp_buffer_free(&t.responses)
         oisp_buffer_free(&t.type)
         oisp_buffer_free(&t.coded)
+        oisp_buffer_free(&t.chunk)
         free(t)
     while s.exchanges_free:
         s.exchanges_free -= 1
@@ -122,12 +123,12 @@ cdef void drop_body(oisp_shared* s, oisp_buffer* b) noexcept nogil:
 
 cdef oisp_turn* turn_new(oisp_shared* s, const oisp_origin* origin) noexcept nogil:
     cdef oisp_turn* t = s.turns
-    cdef oisp_buffer strings, requests, responses, kind, coded
+    cdef oisp_buffer strings, requests, responses, kind, coded, chunk
     if t != NULL:
         s.turns = t.next
-        strings, requests, responses, kind, coded = t.strings, t.requests, t.responses, t.type, t.coded
+        strings, requests, responses, kind, coded, chunk = t.strings, t.requests, t.responses, t.type, t.coded, t.chunk
         memset(t, 0, sizeof(oisp_turn))
-        t.strings, t.requests, t.responses, t.type, t.coded = strings, requests, responses, kind, coded
+        t.strings, t.requests, t.responses, t.type, t.coded, t.chunk = strings, requests, responses, kind, coded, chunk
     else:
         t = <oisp_turn*> calloc(1, sizeof(oisp_turn))
         if t == NULL:
@@ -156,6 +157,7 @@ cdef void turn_free(oisp_shared* s, oisp_turn* t) noexcept nogil:
     drop_body(s, &t.requests)
     drop_body(s, &t.responses)
     drop_body(s, &t.coded)
+    oisp_buffer_wipe(&t.chunk)
     t.next = s.turns
     s.turns = t
 

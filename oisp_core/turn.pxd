@@ -42,8 +42,25 @@ cdef extern from "oisp/message.h" nogil:
         uint8_t midway
         uint8_t no_offsets
         uint16_t port
+        uint32_t told
         uint64_t process
         oisp_peer* peer
+    ctypedef struct oisp_chunk_key:
+        oisp_confidence answered
+        oisp_verdict verdict
+        oisp_ulid request_event
+        oisp_ulid response_event
+        uint32_t told
+        uint32_t flags
+        uint16_t text_flags
+        uint16_t status
+        uint8_t role
+        uint8_t context_has_source
+        uint8_t content_source
+        uint8_t attribution
+        uint8_t plaintext
+        uint8_t midway
+        uint8_t no_offsets
     ctypedef struct oisp_turn:
         oisp_turn* next
         const oisp_origin* origin
@@ -66,6 +83,7 @@ cdef extern from "oisp/message.h" nogil:
         oisp_slice sni
         oisp_slice session
         oisp_buffer type
+        oisp_buffer chunk
         oisp_confidence asked
         oisp_confidence answered
         oisp_ulid request_event

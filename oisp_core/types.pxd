@@ -470,6 +470,10 @@ cdef extern from "oisp/encode.h" nogil:
         uint8_t name[64]
         uint8_t provider[32]
         uint8_t text[416]
+    ctypedef struct oisp_chunk_line:
+        uint32_t sizes[5]
+        char time[32]
+        uint64_t second
     ctypedef struct oisp_writer:
         oisp_buffer out
         uint32_t out_max

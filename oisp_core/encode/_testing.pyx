@@ -380,6 +380,7 @@ cdef class Writer:
 
     cdef int write(self, str event, Exchange e, Facts facts, unsigned index) except -1:
         cdef oisp_status status
+        cdef uint32_t number, text
         cdef oisp_exchange* x = &e.x
         cdef oisp_facts* f = &facts.f
         if event == "ai.request":
@@ -389,7 +390,7 @@ cdef class Writer:
         elif event == "ai.embedding":
             status = encode_embedding(&self.w, x, f)
         elif event == "ai.streaming_chunk":
-            status = encode_chunk(&self.w, x, f)
+            status = encode_chunk(&self.w, x, f, &number, &text)
         elif event == "agent.tool_call" and index < x.calls_count:
             status = encode_tool_call(&self.w, x, &x.calls[index], f)
         elif event == "agent.tool_result" and index < x.answers_count:

@@ -18,7 +18,8 @@ from oisp_core.types cimport (
     OISP_TEXT_NONE, OISP_TEXT_PLAIN, OISP_TEXT_REWRITTEN, OISP_TEXT_STRING, OISP_TEXT_TRUNCATED, OISP_X_CACHED_ANSWER,
     OISP_COMPLETION_EXCLUDES_REASONING, OISP_PROMPT_EXCLUDES_CACHE,
     OISP_X_LIMIT, OISP_X_REQUEST_BAD, OISP_X_RESPONSE_BAD, OISP_X_RESPONSE_CUT, OISP_X_REWRITTEN, OISP_X_STREAM_ASKED,
-    OISP_X_STREAM_NOT_ASKED, OISP_X_SYSTEM, oisp_buffer, oisp_buffer_free, oisp_buffer_reserve, oisp_buffer_wipe, oisp_call, oisp_choice,
+    OISP_X_STREAM_NOT_ASKED, OISP_X_SYSTEM, oisp_buffer, oisp_buffer_append, oisp_buffer_free, oisp_buffer_reserve, oisp_buffer_wipe,
+    oisp_call, oisp_choice, oisp_chunk_line,
     oisp_client, oisp_confidence, oisp_cost, oisp_exchange, oisp_facts, oisp_hit, oisp_message_part, oisp_model,
     oisp_model_cost, oisp_model_match, oisp_model_memo, oisp_models_find, oisp_service_of, oisp_slice, oisp_status, oisp_text,
     oisp_text_data, oisp_tokens_used, oisp_tool_answer, oisp_tool_def, oisp_ulid, oisp_usage, oisp_usage_audio, oisp_usage_write_1h,
@@ -148,6 +149,10 @@ cdef extern from "oisp/sha256.h" nogil:
 
 
 cdef extern from "oisp/line.h" nogil:
+    enum:
+        OISP_TIME_TEXT
+        OISP_TIME_FRACTION
+    void oisp_time_text(char* t, uint64_t ns)
     ctypedef struct oisp_line:
         oisp_writer* w
         const oisp_exchange* x
@@ -263,15 +268,14 @@ cdef void writer_ulid(oisp_writer* w, uint64_t ts_ns, oisp_ulid* out) noexcept n
 cdef void ulid_text(const uint8_t* raw, oisp_ulid* out) noexcept nogil:
     """128 bits as 26 digits of Crockford's base 32: the first holds 3 bits, the others 5."""
     cdef const char* digits = b"0123456789ABCDEFGHJKMNPQRSTVWXYZ"
-    cdef uint32_t held = 0
-    cdef int bits = 2, at = 0, i  # two zero bits in front make it 130
-    for i in range(16):
-        held = held << 8 | raw[i]
-        bits += 8
-        while bits >= 5:
-            bits -= 5
-            out.text[at] = digits[held >> bits & 31]
-            at += 1
+    cdef uint64_t high = 0, low = 0
+    cdef int i
+    for i in range(8):
+        high = high << 8 | raw[i]
+        low = low << 8 | raw[8 + i]
+    for i in range(13):  # 65 bits from the end, with the last one of `high`; then the 63 before it
+        out.text[25 - i] = digits[(low >> 5 * i | (high << 4 if i == 12 else 0)) & 31]
+        out.text[12 - i] = digits[high >> 1 >> 5 * i & 31]
 
 
 # --- texts ---
@@ -1787,14 +1791,17 @@ cdef void put_chunk_call(oisp_line* to) noexcept nogil:
     line_put(to, b"}]")
 
 
-cdef oisp_status encode_chunk(oisp_writer* w, const oisp_exchange* x, const oisp_facts* f) noexcept nogil:
+cdef oisp_status encode_chunk(oisp_writer* w, const oisp_exchange* x, const oisp_facts* f, uint32_t* number, uint32_t* text) noexcept nogil:
+    """number, text: where those two stand in the line."""
     cdef oisp_line line
     cdef oisp_line* to = &line
     begin(to, w, x, f, b"ai.streaming_chunk")
     ulid_member(to, b'"request_id":', &f.request_id)
     line_key(to, b'"chunk_index":')
+    number[0] = w.out.size - to.start
     line_unsigned(to, x.chunk_index - 1 if x.chunk_index else 0)
     line_key(to, b'"delta":{')
+    text[0] = w.out.size - to.start + 11  # behind `"content":"`
     if may_put(to, &x.chunk_content, OISP_FIELD_CHUNK, MISSING_TEXT_FORM):
         text_member(to, b'"content":', &x.chunk_content)
     word_member(to, b'"role":', oisp_word_role(x.chunk_role))
@@ -1807,6 +1814,86 @@ cdef oisp_status encode_chunk(oisp_writer* w, const oisp_exchange* x, const oisp
     end_ext(to)
     put_related(to, &f.request_event, b"caused_by")
     return finish(to)
+
+
+cdef bint keep_chunk(const oisp_writer* w, uint32_t start, const oisp_exchange* x, const oisp_facts* f, uint32_t number, uint32_t text,
+                     oisp_buffer* to, oisp_chunk_line* line) noexcept nogil:
+    """The line of a chunk that begins at `start` of the output, to be written again with another id, time, number and text.
+    False: it is none of that kind."""
+    cdef const uint8_t* p = w.out.data + start
+    cdef uint32_t size = w.out.size - start
+    cdef uint32_t id = 34  # behind `{"oisp_version":"0.1","event_id":"`
+    cdef uint32_t ts = id + 26 + 41  # and `","event_type":"ai.streaming_chunk","ts":`
+    cdef uint32_t behind = number
+    memset(line, 0, sizeof(oisp_chunk_line))
+    if w.policy != OISP_POLICY_FULL or x.chunk_call or x.chunk_finish or x.chunk_content.form != OISP_TEXT_STRING:
+        return False
+    while behind < size and 48 <= p[behind] <= 57:
+        behind += 1
+    if memcmp(p + id, f.event_id.text, 26) != 0 or p[ts] != c'"' or p[ts + OISP_TIME_TEXT - 1] != c'"' or \
+            text + x.chunk_content.size >= size or memcmp(p + text - 11, b'"content":"', 11) != 0:
+        return False
+    line.sizes[0] = id
+    line.sizes[1] = ts - id - 26
+    line.sizes[2] = number - ts - OISP_TIME_TEXT
+    line.sizes[3] = text - behind
+    line.sizes[4] = size - text - x.chunk_content.size
+    memcpy(line.time, p + ts, OISP_TIME_TEXT)
+    line.second = f.ts_ns // 1000000000
+    return oisp_buffer_append(to, p, id) and oisp_buffer_append(to, p + id + 26, line.sizes[1]) and \
+        oisp_buffer_append(to, p + ts + OISP_TIME_TEXT, line.sizes[2]) and oisp_buffer_append(to, p + behind, line.sizes[3]) and \
+        oisp_buffer_append(to, p + text + x.chunk_content.size, line.sizes[4])
+
+
+cdef oisp_status repeat_chunk(oisp_writer* w, const oisp_exchange* x, uint64_t ts, oisp_chunk_line* line, const uint8_t* pieces) noexcept nogil:
+    """A line as one that was kept, for what the exchange says now."""
+    cdef const oisp_text* text = &x.chunk_content
+    cdef const uint32_t* sizes = line.sizes
+    cdef oisp_ulid id
+    cdef uint8_t* p
+    cdef uint32_t number = x.chunk_index - 1 if x.chunk_index else 0
+    writer_ulid(w, ts, &id)
+    if not oisp_buffer_reserve(&w.out, <size_t> sizes[0] + sizes[1] + sizes[2] + sizes[3] + sizes[4] + text.size + 128):
+        return OISP_LIMIT
+    if ts // 1000000000 != line.second:
+        oisp_time_text(line.time, ts)
+        line.second = ts // 1000000000
+    put_fraction(line.time + OISP_TIME_FRACTION, <uint32_t> (ts // 1000 % 1000000))
+    p = w.out.data + w.out.size
+    p = put_run(put_run(p, pieces, sizes[0]), <const uint8_t*> id.text, 26)
+    pieces += sizes[0]
+    p = put_run(put_run(p, pieces, sizes[1]), <const uint8_t*> line.time, OISP_TIME_TEXT)
+    pieces += sizes[1]
+    p = put_digits(put_run(p, pieces, sizes[2]), number)
+    pieces += sizes[2]
+    p = put_run(put_run(p, pieces, sizes[3]), oisp_text_data(x, text), text.size)
+    p = put_run(p, pieces + sizes[3], sizes[4])
+    w.out.size = <uint32_t> (p - w.out.data)
+    return OISP_OK
+
+
+cdef inline uint8_t* put_run(uint8_t* p, const uint8_t* data, uint32_t size) noexcept nogil:
+    memcpy(p, data, size)
+    return p + size
+
+
+cdef inline void put_fraction(char* p, uint32_t microseconds) noexcept nogil:
+    cdef int i
+    for i in range(5, -1, -1):
+        p[i] = <char> (48 + microseconds % 10)
+        microseconds //= 10
+
+
+cdef inline uint8_t* put_digits(uint8_t* p, uint32_t n) noexcept nogil:
+    cdef uint8_t digits[10]
+    cdef int at = 10
+    while True:
+        at -= 1
+        digits[at] = <uint8_t> (48 + n % 10)
+        n //= 10
+        if n == 0:
+            break
+    return put_run(p, digits + at, <uint32_t> (10 - at))
 
 
 cdef void put_chunk_length(oisp_line* to) noexcept nogil:

@@ -51,6 +51,14 @@ typedef struct oisp_writer {
   uint32_t memo_next; /* is overwritten next */
 } oisp_writer;
 
+/* The line of an ai.streaming_chunk that extends a text and brings nothing else, kept to be written again: what stands around
+ * its id, time, number and text, one piece after the other. */
+typedef struct oisp_chunk_line {
+  uint32_t sizes[5]; /* of the pieces; all 0: none is kept */
+  char time[32];     /* of the last one, in quotes */
+  uint64_t second;   /* which that is */
+} oisp_chunk_line;
+
 /* What the engine knows of one event. Slices live until the call returns. */
 typedef struct oisp_facts {
   uint64_t ts_ns;          /* Unix: first byte of the message */

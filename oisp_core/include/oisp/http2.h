@@ -67,7 +67,8 @@ enum { OISP_HTTP2_HEAD = 2 }; /* oisp_http2.state where a frame begins */
 /* The steady state of a stream, without tokens: a whole DATA frame of some bytes and no flags at the start of the input, which
  * nothing is held before. Answers its stream, 0: it is anything else, and http2_feed reads it. Nothing is taken yet. */
 static inline uint32_t oisp_http2_data(const oisp_http2 *p, const uint8_t *data, size_t size, size_t *length) {
-  if (size < 10 || p->state != OISP_HTTP2_HEAD || p->head_size || p->block_flags || p->failed || p->held.data || p->region.data)
+  if (size < 10 || p->state != OISP_HTTP2_HEAD || p->head_size || p->block_flags || p->failed || p->held.data ||
+      p->region.data)
     return 0;
   *length = (size_t)data[0] << 16 | (size_t)data[1] << 8 | data[2];
   if (data[3] || data[4] || *length == 0 || size - 9 < *length || (*length > p->frame_max && !p->settings_lost))

@@ -171,8 +171,11 @@ static inline void line_must(oisp_line *l, int done) {
     l->failed = 1;
 }
 
+#define OISP_TIME_TEXT 29
+#define OISP_TIME_FRACTION 21 /* where its six digits of microseconds stand */
+
 /* `2025-12-22T20:15:05.123456Z` in quotes. Days to civil date: the year begins in March, so that the leap day is its last. */
-static inline void line_time(oisp_line *l, uint64_t ns) {
+static inline void oisp_time_text(char *t, uint64_t ns) {
   uint64_t us = ns / 1000, seconds = us / 1000000;
   uint32_t fraction = (uint32_t)(us % 1000000), of_day = (uint32_t)(seconds % 86400);
   uint64_t z = seconds / 86400 + 719468, era = z / 146097;
@@ -181,7 +184,7 @@ static inline void line_time(oisp_line *l, uint64_t ns) {
   uint32_t doy = doe - (365 * yoe + yoe / 4 - yoe / 100), mp = (5 * doy + 2) / 153;
   uint32_t day = doy - (153 * mp + 2) / 5 + 1, month = mp < 10 ? mp + 3 : mp - 9;
   uint32_t year = (uint32_t)(yoe + era * 400) + (month <= 2);
-  char t[] = "\"0000-00-00T00:00:00.000000Z\"";
+  memcpy(t, "\"0000-00-00T00:00:00.000000Z\"", OISP_TIME_TEXT);
   const struct {
     uint32_t at, width, value;
   } parts[] = {{1, 4, year},         {6, 2, month},    {9, 2, day}, {12, 2, of_day / 3600}, {15, 2, of_day / 60 % 60},
@@ -189,7 +192,12 @@ static inline void line_time(oisp_line *l, uint64_t ns) {
   for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
     for (uint32_t k = parts[i].width, v = parts[i].value; k > 0; k--, v /= 10)
       t[parts[i].at + k - 1] = (char)('0' + v % 10);
-  line_raw(l, t, sizeof t - 1);
+}
+
+static inline void line_time(oisp_line *l, uint64_t ns) {
+  char t[OISP_TIME_TEXT];
+  oisp_time_text(t, ns);
+  line_raw(l, t, sizeof t);
 }
 
 /* The words of the contract by enum value; NULL for "absent" and for what is out of range. */

@@ -29,9 +29,20 @@ typedef struct oisp_origin {
   uint8_t midway;
   uint8_t no_offsets; /* 1: the producer cannot tell loss, 2: and counts do not agree */
   uint16_t port;      /* of the server, 0 unknown */
+  uint32_t told;      /* how often `context` or `peer` was set */
   uint64_t process;   /* one number per process, 0 unknown */
   struct oisp_peer *peer; /* oisp/peer.h: between whom, and which server was asked for; owned, NULL unknown */
 } oisp_origin;
+
+/* What the line of an ai.streaming_chunk says besides its text: while none of it changes, a line may be made of the last one. */
+typedef struct oisp_chunk_key {
+  oisp_confidence answered;
+  oisp_verdict verdict;
+  oisp_ulid request_event, response_event;
+  uint32_t told, flags; /* of the exchange */
+  uint16_t text_flags, status;
+  uint8_t role, context_has_source, content_source, attribution, plaintext, midway, no_offsets, reserved;
+} oisp_chunk_key;
 
 enum oisp_turn_flags {
   OISP_TURN_REQUEST_HEAD = 1,
@@ -77,10 +88,11 @@ typedef struct oisp_turn {
   oisp_buffer requests; /* request body, held for decoding */
   oisp_buffer responses;
   oisp_buffer type; /* content type of the response */
+  oisp_buffer chunk; /* of the last chunk's line: oisp_chunk_key, oisp_chunk_line, its pieces; empty: nothing is kept */
   oisp_verdict verdict;
   oisp_slice method, target, authority, sni;
   oisp_slice session; /* of MCP, as a header names it */
-  oisp_confidence asked;    /* of the request and what it tells */
+  oisp_confidence asked; /* of the request and what it tells */
   oisp_confidence answered; /* of the response */
   oisp_ulid request_event, response_event;
   uint64_t request_first, request_last; /* Unix ns */
@@ -93,11 +105,11 @@ typedef struct oisp_turn {
   uint32_t flags; /* enum oisp_turn_flags */
   uint16_t status;
   uint8_t framing; /* OISP_FRAMING_* once known */
-  uint8_t framed;  /* 1 once known */
+  uint8_t framed; /* 1 once known */
   uint8_t thread_size;
-  oisp_asker asker;      /* who asks */
-  char thread[64];       /* id of the conversation, ready for JSON */
-  uint64_t thread_key;   /* of the history so far */
+  oisp_asker asker; /* who asks */
+  char thread[64]; /* id of the conversation, ready for JSON */
+  uint64_t thread_key; /* of the history so far */
 } oisp_turn;
 
 /* The last calls that were seen, and the results that were given out: a ring of keys with a map over it. */
@@ -117,30 +129,30 @@ typedef struct oisp_links {
 } oisp_links;
 
 typedef struct oisp_counters {
-  uint64_t bytes[2];          /* taken, by request and response side where known, else by direction */
+  uint64_t bytes[2]; /* taken, by request and response side where known, else by direction */
   uint64_t segments;
   uint64_t records;
   uint64_t records_unknown;
-  uint64_t lost_bytes;        /* holes */
-  uint64_t repeated_bytes;    /* came twice by offset, dropped */
-  uint64_t dismissed_bytes;   /* of connections that are not AI */
-  uint64_t resync_bytes;      /* skipped while looking for a boundary */
+  uint64_t lost_bytes; /* holes */
+  uint64_t repeated_bytes; /* came twice by offset, dropped */
+  uint64_t dismissed_bytes; /* of connections that are not AI */
+  uint64_t resync_bytes; /* skipped while looking for a boundary */
   uint64_t over_limit_bytes;
-  uint64_t connections;       /* ever seen */
+  uint64_t connections; /* ever seen */
   uint64_t connections_closed;
   uint64_t connections_evicted;
   uint64_t connections_dismissed;
   uint64_t requests;
   uint64_t responses;
-  uint64_t not_ai;            /* exchanges */
-  uint64_t undecided;         /* exchanges that ended without a verdict */
+  uint64_t not_ai; /* exchanges */
+  uint64_t undecided; /* exchanges that ended without a verdict */
   uint64_t unpaired_requests;
   uint64_t unpaired_responses;
   uint64_t resyncs;
-  uint64_t bad;               /* framing errors */
-  uint64_t limits;            /* bounds reached */
-  uint64_t events;            /* lines written */
-  uint64_t events_lost;       /* no memory for the line */
+  uint64_t bad; /* framing errors */
+  uint64_t limits; /* bounds reached */
+  uint64_t events; /* lines written */
+  uint64_t events_lost; /* no memory for the line */
   uint64_t chunks;
   uint64_t tool_results_repeated;
   uint64_t kernel_lost_bytes; /* said by LOST records */
@@ -152,21 +164,21 @@ typedef struct oisp_parked {
   oisp_turn *turn;
   uint64_t ts;
   uint32_t size;
-  uint32_t made;  /* bytes that it gave */
-  uint8_t side;   /* 0 request, 1 response */
+  uint32_t made; /* bytes that it gave */
+  uint8_t side; /* 0 request, 1 response */
   uint8_t status; /* enum oisp_status, of the codec */
   uint8_t reserved[6];
 } oisp_parked;
 
 /* What all exchanges of one engine share. */
 typedef struct oisp_shared {
-  const void *rules;    /* oisp_rules */
+  const void *rules; /* oisp_rules */
   const void *dialects; /* oisp_dialects */
   const oisp_clients *clients; /* NULL: nobody is known */
   oisp_writer writer;
   oisp_limits limits;
   oisp_counters count;
-  oisp_links calls;   /* by hash of the call id, or of the name where there is none */
+  oisp_links calls; /* by hash of the call id, or of the name where there is none */
   oisp_links results; /* results given out, by hash of id and text */
   oisp_links threads; /* conversations, by hash of their history, of the id of an answer or of a call */
   uint64_t hash_key[2];
