@@ -633,7 +633,7 @@ cdef void put_capture(const view* v, oisp_text* t, const oisp_slot_leaf* leaf, c
             return
         put_json(v.w, t, data - 1, c.size + 2, (c.flags & (OISP_CAPTURE_DIRTY | OISP_CAPTURE_LOW | OISP_CAPTURE_HIGH)) != 0)
     elif container and leaf.op == OISP_OP_MERGE and t.form == OISP_TEXT_JSON:
-        merge_json(v.w, t, data, c.size)
+        merge_json(v.w, t, data, c.size, c.flags & OISP_CAPTURE_DIRTY)
     elif container or as_json:
         put_json(v.w, t, data, c.size, c.flags & OISP_CAPTURE_DIRTY)
     elif c.kind == OISP_JSON_STRING:
@@ -710,7 +710,7 @@ cdef void collect_numbers(const view* v, oisp_text* t, uint16_t record, int slot
         oisp_buffer_append(b, wire(v) + v.caps[i].at, v.caps[i].size)
     oisp_buffer_append(b, b"}", 1)
     if t.form == OISP_TEXT_JSON:
-        merge_json(v.w, t, b.data, b.size)
+        merge_json(v.w, t, b.data, b.size, False)
     else:
         put_json(v.w, t, b.data, b.size, False)
     oisp_buffer_wipe(b)
@@ -942,13 +942,13 @@ cdef bint numbers_differ(const uint8_t* a, size_t a_size, const uint8_t* b, size
     return i == a_size and j == b_size
 
 
-cdef void merge_json(work* w, oisp_text* t, const uint8_t* data, size_t size) noexcept nogil:
+cdef void merge_json(work* w, oisp_text* t, const uint8_t* data, size_t size, bint dirty) noexcept nogil:
     cdef const uint8_t* old = w.x.arena.data + t.offset
     cdef const uint8_t* old_end = old + t.size
     cdef const uint8_t* p = old + 1
     cdef oisp_slice key, value, other
     if numbers_differ(old, t.size, data, size):
-        put_json(w, t, data, size, False)
+        put_json(w, t, data, size, dirty)
         return
     oisp_buffer_wipe(&w.scratch)
     oisp_buffer_append(&w.scratch, b"{", 1)
@@ -967,7 +967,7 @@ cdef void merge_json(work* w, oisp_text* t, const uint8_t* data, size_t size) no
         if not find_member(old, old_end - old, &key, &other):
             add_member(&w.scratch, &key, &value)
     oisp_buffer_append(&w.scratch, b"}", 1)
-    put_json(w, t, w.scratch.data, w.scratch.size, False)
+    put_json(w, t, w.scratch.data, w.scratch.size, dirty)
     oisp_buffer_wipe(&w.scratch)
 
 

@@ -111,6 +111,14 @@ def test_counters_may_be_read_late(name: str, shapes: tuple[str, ...], data: st.
     assert learning.finish(200) == scanning.finish(200)
 
 
+@pytest.mark.parametrize("bad", [r'"\x"', '"\t"', '"\xe9"'])
+def test_usage_that_is_no_json_is_mended_when_it_comes_again(bad: str) -> None:
+    decoder = Decoder(DIALECTS, "openai.chat")
+    for note in ('"a"', bad, '"b"', bad):
+        decoder.event((COUNTED[1] % {"t": '"a"', "n": 1, "m": 2, "o": note}).encode("latin-1"))
+    assert decoder.finish(200)["usage"]["raw"]["note"] in ("\ufffd", "\ufffdx", " ")
+
+
 def test_counters_are_learned() -> None:
     decoder = Decoder(DIALECTS, "gemini.stream")
     for i in range(50):
