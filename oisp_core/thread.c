@@ -111,7 +111,9 @@ static uint64_t meaning_hash(const uint64_t key[2], const uint8_t *data, size_t 
       held -= 1024;
     }
   }
-  return mix(h, oisp_fast_hash(key, block, held));
+  h = mix(h, oisp_fast_hash(key, block, held));
+  oisp_wipe(block, sizeof block); /* content does not stay on the stack */
+  return h;
 }
 
 static uint64_t text_hash(const oisp_exchange *x, const uint64_t key[2], const oisp_text *t) {
