@@ -105,7 +105,7 @@ cdef oisp_conn* make_conn(engine_core* e, uint64_t id) noexcept nogil   # NULL: 
 cdef oisp_flow* open_flow(engine_core* e, oisp_conn* c) noexcept nogil
 cdef void drop_conn(engine_core* e, oisp_conn* c) noexcept nogil
 cdef void end_conn(engine_core* e, oisp_conn* c, uint64_t ts, int ends) noexcept nogil
-cdef bint put_context(oisp_conn* c, const uint8_t* data, uint32_t size, int has_source) noexcept nogil
+cdef bint put_context(engine_core* e, oisp_conn* c, const uint8_t* data, uint32_t size, int has_source) noexcept nogil
 cdef void hole(engine_core* e, oisp_conn* c, int direction, uint64_t size, uint64_t ts) noexcept nogil
 cdef void take_piece(engine_core* e, oisp_conn* c, int direction, uint64_t ts, const uint8_t* data, size_t size,
                      uint64_t offset) noexcept nogil

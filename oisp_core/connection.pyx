@@ -1450,7 +1450,7 @@ cdef void take_address(engine_core* e, const oisp_record_address* r) noexcept no
     cdef oisp_conn* c = make_conn(e, r.conn)
     if c != NULL:
         oisp_peer_take(&c.origin.peer, r)
-        c.origin.told += 1
+        e.shared.origins_told += 1
         c.origin.port = r.local_port if c.requests == OISP_READ else r.remote_port
 
 
@@ -1590,15 +1590,15 @@ cdef void take_context(engine_core* e, const oisp_record_context* r) noexcept no
         return
     c = make_conn(e, r.conn)
     if c != NULL:
-        put_context(c, members, r.member_size, has_source)
+        put_context(e, c, members, r.member_size, has_source)
 
 
-cdef bint put_context(oisp_conn* c, const uint8_t* data, uint32_t size, int has_source) noexcept nogil:
+cdef bint put_context(engine_core* e, oisp_conn* c, const uint8_t* data, uint32_t size, int has_source) noexcept nogil:
+    e.shared.origins_told += 1
     c.origin.context.size = 0
     if not oisp_buffer_append(&c.origin.context, data, size):
         return False
     c.origin.context_has_source = <uint8_t> has_source
-    c.origin.told += 1
     return True
 
 

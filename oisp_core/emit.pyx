@@ -311,7 +311,7 @@ cdef void emit_chunk(oisp_shared* s, oisp_turn* t, uint64_t ts) noexcept nogil:
     s.count.chunks += 1
     if not s.chunks:
         return
-    if may_repeat(t):
+    if may_repeat(s, t):
         written(s, repeat_chunk(&s.writer, t.x, ts, <oisp_chunk_line*> (t.chunk.data + sizeof(oisp_chunk_key)),
                                 t.chunk.data + sizeof(oisp_chunk_key) + sizeof(oisp_chunk_line)))
         return
@@ -324,14 +324,14 @@ cdef void emit_chunk(oisp_shared* s, oisp_turn* t, uint64_t ts) noexcept nogil:
         keep_line(s, t, &f, start, number, text)
 
 
-cdef void set_key(oisp_turn* t, oisp_chunk_key* k) noexcept nogil:
+cdef void set_key(const oisp_shared* s, const oisp_turn* t, oisp_chunk_key* k) noexcept nogil:
     """All that a chunk's line says, but for its id, time, number and text."""
     memset(k, 0, sizeof(oisp_chunk_key))
     memcpy(&k.answered, &t.answered, sizeof(oisp_confidence))
     memcpy(&k.verdict, &t.verdict, sizeof(oisp_verdict))
     k.request_event = t.request_event
     k.response_event = t.response_event
-    k.told = t.origin.told
+    k.told = s.origins_told
     k.flags = t.x.flags
     k.text_flags = t.x.chunk_content.flags
     k.status = t.status
@@ -344,18 +344,18 @@ cdef void set_key(oisp_turn* t, oisp_chunk_key* k) noexcept nogil:
     k.no_offsets = t.origin.no_offsets
 
 
-cdef bint may_repeat(oisp_turn* t) noexcept nogil:
+cdef bint may_repeat(const oisp_shared* s, const oisp_turn* t) noexcept nogil:
     cdef oisp_chunk_key k
     if t.chunk.size == 0 or t.x.chunk_call or t.x.chunk_finish or t.x.chunk_content.form != OISP_TEXT_STRING:
         return False
-    set_key(t, &k)
+    set_key(s, t, &k)
     return memcmp(&k, t.chunk.data, sizeof(k)) == 0
 
 
 cdef void keep_line(oisp_shared* s, oisp_turn* t, const oisp_facts* f, uint32_t start, uint32_t number, uint32_t text) noexcept nogil:
     cdef oisp_chunk_key k
     cdef oisp_chunk_line line
-    set_key(t, &k)
+    set_key(s, t, &k)
     memset(&line, 0, sizeof(line))
     oisp_buffer_wipe(&t.chunk)
     if oisp_buffer_append(&t.chunk, &k, sizeof(k)) and oisp_buffer_append(&t.chunk, &line, sizeof(line)) and \

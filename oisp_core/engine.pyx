@@ -351,7 +351,7 @@ cdef class Engine:
         try:
             c = make_conn(&self.core, conn)
             if c != NULL:
-                put_context(c, members, <uint32_t> len(members), has_source)
+                put_context(&self.core, c, members, <uint32_t> len(members), has_source)
         finally:
             oisp_leave(&self.core.busy)
 

@@ -42,7 +42,6 @@ cdef extern from "oisp/message.h" nogil:
         uint8_t midway
         uint8_t no_offsets
         uint16_t port
-        uint32_t told
         uint64_t process
         oisp_peer* peer
     ctypedef struct oisp_chunk_key:
@@ -50,7 +49,7 @@ cdef extern from "oisp/message.h" nogil:
         oisp_verdict verdict
         oisp_ulid request_event
         oisp_ulid response_event
-        uint32_t told
+        uint64_t told
         uint32_t flags
         uint16_t text_flags
         uint16_t status
@@ -175,6 +174,7 @@ cdef extern from "oisp/message.h" nogil:
         oisp_buffer inflated
         uint64_t held
         uint64_t turns_open
+        uint64_t origins_told
         oisp_turn* turns
         oisp_exchange* exchanges[16]
         uint8_t exchanges_free

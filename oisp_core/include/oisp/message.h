@@ -29,7 +29,6 @@ typedef struct oisp_origin {
   uint8_t midway;
   uint8_t no_offsets; /* 1: the producer cannot tell loss, 2: and counts do not agree */
   uint16_t port;      /* of the server, 0 unknown */
-  uint32_t told;      /* how often `context` or `peer` was set */
   uint64_t process;   /* one number per process, 0 unknown */
   struct oisp_peer *peer; /* oisp/peer.h: between whom, and which server was asked for; owned, NULL unknown */
 } oisp_origin;
@@ -39,7 +38,8 @@ typedef struct oisp_chunk_key {
   oisp_confidence answered;
   oisp_verdict verdict;
   oisp_ulid request_event, response_event;
-  uint32_t told, flags; /* of the exchange */
+  uint64_t told;  /* oisp_shared.origins_told */
+  uint32_t flags; /* of the exchange */
   uint16_t text_flags, status;
   uint8_t role, context_has_source, content_source, attribution, plaintext, midway, no_offsets, reserved;
 } oisp_chunk_key;
@@ -187,6 +187,7 @@ typedef struct oisp_shared {
   oisp_buffer inflated; /* what one piece gave, wiped after each */
   uint64_t held; /* bytes held by all connections together */
   uint64_t turns_open; /* exchanges in flight */
+  uint64_t origins_told; /* how often something became known of a connection that its events say */
   oisp_turn *turns; /* free ones */
   oisp_exchange *exchanges[16]; /* free ones, wiped */
   uint8_t exchanges_free;
