@@ -128,7 +128,7 @@ cdef inline void use_conn(engine_core* e, oisp_conn* c) noexcept nogil:
         e.oldest = c
 
 
-cdef inline oisp_conn* find_conn(engine_core* e, uint64_t id) noexcept nogil:
+cdef oisp_conn* find_conn(engine_core* e, uint64_t id) noexcept nogil:
     return <oisp_conn*> oisp_table_get(&e.conns, id)
 
 
