@@ -91,7 +91,7 @@ cdef enum:
 # --- connections ---
 
 
-cdef void unlink_conn(engine_core* e, oisp_conn* c) noexcept nogil:
+cdef inline void unlink_conn(engine_core* e, oisp_conn* c) noexcept nogil:
     if c.newer != NULL:
         c.newer.older = c.older
     else:
@@ -108,17 +108,6 @@ cdef inline void use_conn(engine_core* e, oisp_conn* c) noexcept nogil:
     if e.newest == c:
         return
     if c.newer != NULL:  # it stands in the list, behind another
-        c.newer.older = c.older
-        if c.older != NULL:
-            c.older.newer = c.newer
-        else:
-            e.oldest = c.newer
-        c.newer = NULL
-        c.older = e.newest
-        e.newest.newer = c
-        e.newest = c
-        return
-    if c.older != NULL or c.newer != NULL or e.oldest == c:
         unlink_conn(e, c)
     c.older = e.newest
     if e.newest != NULL:
@@ -132,11 +121,8 @@ cdef oisp_conn* find_conn(engine_core* e, uint64_t id) noexcept nogil:
     return <oisp_conn*> oisp_table_get(&e.conns, id)
 
 
-cdef oisp_conn* make_conn(engine_core* e, uint64_t id) noexcept nogil:
-    """The connection, new if it is not known. NULL without memory."""
-    cdef oisp_conn* c = find_conn(e, id)
-    if c != NULL:
-        return c
+cdef oisp_conn* new_conn(engine_core* e, uint64_t id) noexcept nogil:
+    cdef oisp_conn* c
     if e.conns.count >= e.shared.limits.connections and e.oldest != NULL:
         e.shared.count.connections_evicted += 1
         e.shared.count.limits += 1
@@ -157,16 +143,25 @@ cdef oisp_conn* make_conn(engine_core* e, uint64_t id) noexcept nogil:
     return c
 
 
-cdef oisp_flow* open_flow(engine_core* e, oisp_conn* c) noexcept nogil:
-    if c.flow == NULL and c.state == OISP_CONN_NEW:
-        c.flow = <oisp_flow*> calloc(1, sizeof(oisp_flow))
-        if c.flow != NULL:
-            c.state = OISP_CONN_OPEN
-            if c.requests != REQUESTS_UNKNOWN:
-                set_roles(e, c, c.requests)
-            if c.origin.plaintext == OISP_PLAIN_STDIO:
-                c.flow.rpc = rpc_new()
+cdef oisp_conn* make_conn(engine_core* e, uint64_t id) noexcept nogil:
+    """The connection, new if it is not known. NULL without memory."""
+    cdef oisp_conn* c = find_conn(e, id)
+    return c if c != NULL else new_conn(e, id)
+
+
+cdef oisp_flow* new_flow(engine_core* e, oisp_conn* c) noexcept nogil:
+    c.flow = <oisp_flow*> calloc(1, sizeof(oisp_flow))
+    if c.flow != NULL:
+        c.state = OISP_CONN_OPEN
+        if c.requests != REQUESTS_UNKNOWN:
+            set_roles(e, c, c.requests)
+        if c.origin.plaintext == OISP_PLAIN_STDIO:
+            c.flow.rpc = rpc_new()
     return c.flow
+
+
+cdef oisp_flow* open_flow(engine_core* e, oisp_conn* c) noexcept nogil:
+    return new_flow(e, c) if c.flow == NULL and c.state == OISP_CONN_NEW else c.flow
 
 
 cdef void set_roles(engine_core* e, oisp_conn* c, int requests) noexcept nogil:
@@ -1316,9 +1311,7 @@ cdef void take_piece(engine_core* e, oisp_conn* c, int direction, uint64_t ts, c
     if ts > e.now:
         e.now = ts
     use_conn(e, c)
-    f = c.flow
-    if f == NULL:
-        f = open_flow(e, c)
+    f = open_flow(e, c)
     if f == NULL:
         c.spared += size
         e.shared.count.dismissed_bytes += size
@@ -1404,7 +1397,7 @@ cdef void take_data(engine_core* e, const oisp_record_data* r) noexcept nogil:
         return
     c = find_conn(e, r.conn)
     if c == NULL:
-        c = make_conn(e, r.conn)
+        c = new_conn(e, r.conn)
     if c == NULL:
         return
     set_origin(c, r.head.flags)
