@@ -101,15 +101,15 @@ cdef inline bint is_name(const uint8_t* d, size_t n, const char* name, size_t si
 
 cdef inline void keep_header(names* h, const uint8_t* name, size_t n, const uint8_t* value, size_t size) noexcept nogil:
     cdef oisp_slice* where = NULL
-    if n == 13 and memcmp(name, b":message-type", 13) == 0:
+    if is_name(name, n, b":message-type", 13):
         where = &h.message
-    elif n == 11 and memcmp(name, b":event-type", 11) == 0:
+    elif is_name(name, n, b":event-type", 11):
         where = &h.event
-    elif n == 15 and memcmp(name, b":exception-type", 15) == 0:
+    elif is_name(name, n, b":exception-type", 15):
         where = &h.exception
-    elif n == 11 and memcmp(name, b":error-code", 11) == 0:
+    elif is_name(name, n, b":error-code", 11):
         where = &h.code
-    elif n == 14 and memcmp(name, b":error-message", 14) == 0:
+    elif is_name(name, n, b":error-message", 14):
         where = &h.text
     if where is not NULL:
         where.data = value
