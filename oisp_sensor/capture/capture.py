@@ -201,16 +201,15 @@ class Capture:
         """What cannot be had of it is said in `activity_refused`; TLS is captured all the same."""
         refused: dict[str, str] = {}
         # Files have the largest program: what a kernel says to it is no word about the other kinds.
-        for kinds in (self._activity_kinds, tuple(kind for kind in self._activity_kinds if kind != "file")):
+        others = tuple(kind for kind in self._activity_kinds if kind != "file")
+        for kinds in filter(None, dict.fromkeys((self._activity_kinds, others))):
             try:
                 self.activity = ActivityPrograms(
                     self.scope, programs.scope_fd, kinds, programs.variant, self._activity_ring_bytes
                 )
                 break
             except CaptureError as error:
-                refused |= dict.fromkeys(kinds if "file" not in kinds else ("file",), str(error))
-                if kinds == ("file",):
-                    break
+                refused |= dict.fromkeys(("file",) if "file" in kinds else kinds, str(error))
         if self.activity is None:
             self.activity_refused = refused
             return
