@@ -4,8 +4,8 @@
  */
 #include "oisp/sha256.h"
 #include "oisp/buffer.h"
+#include "oisp/simd.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #if defined(__x86_64__) || defined(__i386__)
@@ -195,8 +195,7 @@ static const char *chosen_name = "portable";
 /* Runs when the library is loaded, before any other thread can see it; read-only from then on. */
 __attribute__((constructor)) static void choose(void) {
   static const char *const names[] = {"sha-ni", "armv8"};
-  const char *asked = getenv("OISP_SIMD"); /* as in scan_table.c */
-  if (asked != NULL && strcmp(asked, "scalar") == 0)
+  if (!oisp_simd_any())
     return;
   for (int i = 0; i < 2; i++) {
     oisp_sha256_compress found = oisp_sha256_named(names[i]);

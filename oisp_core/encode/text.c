@@ -4,8 +4,8 @@
  */
 #include "oisp/text.h"
 #include "oisp/exchange.h"
+#include "oisp/simd.h"
 
-#include <stdlib.h>
 #include <string.h>
 
 #if defined(__SSE2__)
@@ -174,16 +174,26 @@ static inline size_t ascii_run(const uint8_t *p, size_t size) {
   return i;
 }
 
-/* Copies what needs no escape in a JSON string (nor a look at its UTF-8), at most `size`; answers how many bytes. */
+/* What a JSON string holds as it is, but for UTF-8, which has to be looked at. */
+static inline int is_clean(uint8_t c) { return c >= 0x20 && c < 0x80 && c != '"' && c != '\\'; }
+
+#if defined(__SSE2__)
+/* A bit for each byte that is not. */
+static inline unsigned unclean(__m128i v) {
+  __m128i hit = _mm_or_si128(_mm_cmpeq_epi8(v, _mm_set1_epi8('"')), _mm_cmpeq_epi8(v, _mm_set1_epi8('\\')));
+  return (unsigned)_mm_movemask_epi8(
+      _mm_or_si128(hit, _mm_cmplt_epi8(v, _mm_set1_epi8(0x20)))); /* signed: >= 0x80 too */
+}
+#endif
+
+/* Copies what is clean, at most `size`; answers how many bytes. */
 static inline size_t copy_clean(uint8_t *out, const uint8_t *p, size_t size) {
   size_t i = 0;
 #if defined(__SSE2__)
-  const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\'), blank = _mm_set1_epi8(0x20);
   while (size - i >= 8) { /* by eight where sixteen are too many: names are short */
     int wide = size - i >= 16;
     __m128i v = wide ? _mm_loadu_si128((const __m128i *)(p + i)) : _mm_loadl_epi64((const __m128i *)(p + i));
-    __m128i hit = _mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash));
-    unsigned mask = (unsigned)_mm_movemask_epi8(_mm_or_si128(hit, _mm_cmplt_epi8(v, blank))); /* signed: >= 0x80 too */
+    unsigned mask = unclean(v);
     if (wide)
       _mm_storeu_si128((__m128i *)(out + i), v);
     else
@@ -193,25 +203,22 @@ static inline size_t copy_clean(uint8_t *out, const uint8_t *p, size_t size) {
     i += wide ? 16 : 8;
   }
 #endif
-  for (; i < size && p[i] >= 0x20 && p[i] < 0x80 && p[i] != '"' && p[i] != '\\'; i++)
+  for (; i < size && is_clean(p[i]); i++)
     out[i] = p[i];
   return i;
 }
 
-/* How many bytes stand at `p` that a JSON string holds as they are, but for those of UTF-8. */
-static inline size_t plain_run(const uint8_t *p, size_t size) {
+/* How many clean bytes stand at `p`. */
+static inline size_t clean_run(const uint8_t *p, size_t size) {
   size_t i = 0;
 #if defined(__SSE2__)
-  const __m128i quote = _mm_set1_epi8('"'), slash = _mm_set1_epi8('\\'), blank = _mm_set1_epi8(0x20);
   for (; i + 16 <= size; i += 16) {
-    __m128i v = _mm_loadu_si128((const __m128i *)(p + i));
-    __m128i hit = _mm_or_si128(_mm_cmpeq_epi8(v, quote), _mm_cmpeq_epi8(v, slash));
-    unsigned mask = (unsigned)_mm_movemask_epi8(_mm_or_si128(hit, _mm_cmplt_epi8(v, blank)));
+    unsigned mask = unclean(_mm_loadu_si128((const __m128i *)(p + i)));
     if (mask)
       return i + (size_t)__builtin_ctz(mask);
   }
 #endif
-  while (i < size && p[i] >= 0x20 && p[i] < 0x80 && p[i] != '"' && p[i] != '\\')
+  while (i < size && is_clean(p[i]))
     i++;
   return i;
 }
@@ -284,9 +291,8 @@ AVX2 static size_t unescape_avx2(uint8_t *out, size_t room, const uint8_t **from
 /* Runs when the library is loaded, before any other thread can see it; read-only from then on. */
 __attribute__((constructor)) static void choose_unescape(void) {
 #if defined(__x86_64__)
-  const char *asked = getenv("OISP_SIMD"); /* as in scan_table.c */
   __builtin_cpu_init();
-  if ((asked == NULL || strcmp(asked, "avx2") == 0) && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi"))
+  if (oisp_simd_allows("avx2") && __builtin_cpu_supports("avx2") && __builtin_cpu_supports("bmi"))
     unescape = unescape_avx2;
 #endif
 }
@@ -439,17 +445,26 @@ void oisp_digest_text(oisp_digest *d, int form, const uint8_t *data, size_t size
   oisp_wipe(b.bytes, sizeof b.bytes); /* content does not stay on the stack */
 }
 
-void oisp_digest_end(oisp_digest *d, char hex[16]) {
+/* The first eight bytes of a digest, as events show them. */
+static void put_hex(char hex[16], uint32_t first, uint32_t second) {
   static const char digits[] = "0123456789abcdef";
+  for (int i = 0; i < 8; i++) {
+    hex[i] = digits[first >> (28 - 4 * i) & 15];
+    hex[8 + i] = digits[second >> (28 - 4 * i) & 15];
+  }
+}
+
+static uint32_t word(const uint8_t *p) {
+  return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+void oisp_digest_end(oisp_digest *d, char hex[16]) {
   uint8_t digest[32];
   if (d->key != NULL)
     oisp_hmac_final(&d->hash, d->key, digest);
   else
     oisp_sha256_final(&d->hash, digest);
-  for (int i = 0; i < 8; i++) {
-    hex[2 * i] = digits[digest[i] >> 4];
-    hex[2 * i + 1] = digits[digest[i] & 15];
-  }
+  put_hex(hex, word(digest), word(digest + 4));
 }
 
 /* ---- many digests: two lanes, each a text that is unescaped into a buffer while that is in the nearest cache ---- */
@@ -536,7 +551,6 @@ static void lane_fill(lane *l) {
 }
 
 static void lane_end(lane *l) {
-  static const char digits[] = "0123456789abcdef";
   l->job->chars = l->d.chars;
   l->job->bytes = l->d.bytes;
   if (l->d.key != NULL) {
@@ -544,8 +558,7 @@ static void lane_end(lane *l) {
     oisp_digest_end(&l->d, l->job->hex);
     return;
   }
-  for (int i = 0; i < 16; i++)
-    l->job->hex[i] = digits[l->d.hash.state[i >> 3] >> (28 - 4 * (i & 7)) & 15];
+  put_hex(l->job->hex, l->d.hash.state[0], l->d.hash.state[1]);
   oisp_wipe(&l->d.hash, sizeof l->d.hash);
 }
 
@@ -749,7 +762,7 @@ static int check_escape(check *c) {
 
 static int check_string(check *c) {
   for (c->at++; c->at < c->end;) {
-    c->at += plain_run(c->at, (size_t)(c->end - c->at));
+    c->at += clean_run(c->at, (size_t)(c->end - c->at));
     if (c->at == c->end)
       return 0;
     uint8_t b = *c->at;

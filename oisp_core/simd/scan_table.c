@@ -10,7 +10,7 @@
  * last byte (it overlaps bytes already looked at, which cannot matter: they did not match); below that the narrower form.
  */
 #include "oisp/scan.h"
-#include <stdlib.h>
+#include "oisp/simd.h"
 #include <string.h>
 
 /* ---- the definition -------------------------------------------------------------------------------------------------- */
@@ -339,7 +339,7 @@ const oisp_scan *oisp_scan_named(const char *name) {
 
 const oisp_scan *oisp_scan_best(void) {
   static const char *const order[] = {"avx2", "neon", "sse2", "scalar"};
-  const char *asked = getenv("OISP_SIMD"); /* to measure a lesser one; scan.pyx says where there is none of that name */
+  const char *asked = oisp_simd_asked();
   if (asked != NULL && oisp_scan_named(asked) != NULL)
     return oisp_scan_named(asked);
   for (size_t i = 0; i < sizeof order / sizeof *order; i++) {

@@ -7,6 +7,7 @@
 #ifndef OISP_CRC32_H
 #define OISP_CRC32_H
 
+#include "simd.h"
 #include <stddef.h>
 #include <stdint.h>
 #include <string.h>
@@ -28,7 +29,7 @@ static inline void oisp_crc32_prepare(void) {
   }
 #ifdef OISP_CRC32_FOLDS
   __builtin_cpu_init();
-  oisp_crc32_folds = __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse4.1");
+  oisp_crc32_folds = oisp_simd_any() && __builtin_cpu_supports("pclmul") && __builtin_cpu_supports("sse4.1");
 #endif
   for (uint32_t i = 0; i < 256; i++)
     for (int k = 1; k < 8; k++)
