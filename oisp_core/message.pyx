@@ -46,6 +46,9 @@ from oisp_core.types cimport (
     oisp_tokens, oisp_verdict, oisp_find_asker,
 )
 
+cdef extern from "oisp/bytes.h" nogil:
+    size_t oisp_percent_decode(uint8_t* out, size_t room, const uint8_t* source, size_t size)
+
 cdef enum:
     LOOK_BYTES = 4096     # of an undecided request's body shown to the matcher: body keys of every dialect stand there
     FRAMING_BYTES = 1024  # a body without a content type that tells its framing: how much of it is looked at
@@ -278,29 +281,13 @@ cdef void hold(oisp_shared* s, oisp_confidence* c, oisp_buffer* b, const uint8_t
     s.count.limits += 1
 
 
-cdef int hex_digit(uint8_t c) noexcept nogil:
-    if 48 <= c <= 57:
-        return c - 48
-    c |= 32
-    return c - 87 if 97 <= c <= 102 else -1
-
-
 cdef void tell_model(oisp_turn* t) noexcept nogil:
     """The model that the path names, percent-decoded (RFC 3986 2.1)."""
     cdef uint8_t name[512]
     cdef oisp_slice m = t.verdict.model
-    cdef uint32_t i = 0, n = 0
-    if m.size == 0 or m.size > 512:
+    if m.size == 0 or m.size > sizeof(name):
         return
-    while i < m.size:
-        if m.data[i] == c"%" and i + 2 < m.size and hex_digit(m.data[i + 1]) >= 0 and hex_digit(m.data[i + 2]) >= 0:
-            name[n] = <uint8_t> (hex_digit(m.data[i + 1]) << 4 | hex_digit(m.data[i + 2]))
-            i += 3
-        else:
-            name[n] = m.data[i]
-            i += 1
-        n += 1
-    exchange_path_model(t.x, name, n)
+    exchange_path_model(t.x, name, oisp_percent_decode(name, sizeof(name), m.data, m.size))
 
 
 cdef void tell_target(oisp_shared* s, oisp_turn* t) noexcept nogil:

@@ -20,6 +20,9 @@ from json import loads
 
 from oisp_core.errors import ConfigError
 
+cdef extern from "oisp/bytes.h" nogil:
+    size_t oisp_percent_decode(uint8_t* out, size_t room, const uint8_t* source, size_t size)
+
 cdef extern from "oisp/dialect.h" nogil:
     enum:
         OISP_REC_REQUEST
@@ -1425,8 +1428,8 @@ cdef oisp_status decode_document(
         v.t = t
         v.d = d
         v.data = data
-        v.base = <size_t> place_of(w, data)
         v.inside = place_of(w, data) >= 0
+        v.base = data - w.x.arena.data if v.inside else 0
         v.caps = w.json.captures
         v.count = w.json.count
         w.column = 0
@@ -2349,29 +2352,17 @@ cdef void exchange_error(oisp_exchange* x, const uint8_t* type, size_t size) noe
         put_plain(<work*> x, &x.error_type, OISP_TEXT_PLAIN, type, size)
 
 
-cdef inline int hex_digit(uint8_t c) noexcept nogil:
-    if 48 <= c <= 57:
-        return c - 48
-    c |= 32
-    return c - 87 if 97 <= c <= 102 else -1
-
-
 cdef void exchange_error_message(oisp_exchange* x, const uint8_t* text, size_t size) noexcept nogil:
     cdef work* w = <work*> x
-    cdef uint8_t c
-    cdef size_t i = 0
+    cdef oisp_buffer* b = &w.inner_text
     if x.error_message.size:
         return
-    oisp_buffer_wipe(&w.inner_text)
-    while i < size:
-        c = text[i]
-        if c == c"%" and i + 2 < size and hex_digit(text[i + 1]) >= 0 and hex_digit(text[i + 2]) >= 0:
-            c = <uint8_t> (hex_digit(text[i + 1]) << 4 | hex_digit(text[i + 2]))
-            i += 2
-        oisp_buffer_append(&w.inner_text, &c, 1)
-        i += 1
-    put_plain(w, &x.error_message, OISP_TEXT_PLAIN, w.inner_text.data, w.inner_text.size)
-    oisp_buffer_wipe(&w.inner_text)
+    oisp_buffer_wipe(b)
+    if not oisp_buffer_reserve(b, size):
+        return
+    b.size = <uint32_t> oisp_percent_decode(b.data, size, text, size)
+    put_plain(w, &x.error_message, OISP_TEXT_PLAIN, b.data, b.size)
+    oisp_buffer_wipe(b)
 
 
 # --- questions ------------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
  *
  * The pass of jsonscan.h. RFC 8259 grammar, one loop, an explicit stack: depth costs memory, never the C stack.
  */
+#include "oisp/bytes.h"
 #include "oisp/jsonscan.h"
 #include "oisp/jsontext.h"
 #include <stdlib.h>
@@ -145,26 +146,6 @@ static inline uint32_t key_hash(const uint8_t *p, size_t size) {
   return size ? (uint32_t)(size * 7 + p[0] * 5u + p[size >> 1] * 3u + p[size - 1]) : 0;
 }
 
-/* Keys are short: no call for them. */
-static inline int same_key(const uint8_t *a, const uint8_t *b, size_t size) {
-  if (size > 16)
-    return memcmp(a, b, size) == 0;
-  if (size >= 8) {
-    uint64_t v[4];
-    memcpy(v, a, 8), memcpy(v + 1, b, 8), memcpy(v + 2, a + size - 8, 8), memcpy(v + 3, b + size - 8, 8);
-    return ((v[0] ^ v[1]) | (v[2] ^ v[3])) == 0;
-  }
-  if (size >= 4) {
-    uint32_t v[4];
-    memcpy(v, a, 4), memcpy(v + 1, b, 4), memcpy(v + 2, a + size - 4, 4), memcpy(v + 3, b + size - 4, 4);
-    return ((v[0] ^ v[1]) | (v[2] ^ v[3])) == 0;
-  }
-  for (size_t i = 0; i < size; i++)
-    if (a[i] != b[i])
-      return 0;
-  return 1;
-}
-
 static inline const oisp_json_edge *key_edge(const oisp_json_table *t, const oisp_json_node *n, const uint8_t *p,
                                              size_t size) {
   if (n->edge_mask == 0)
@@ -174,7 +155,7 @@ static inline const oisp_json_edge *key_edge(const oisp_json_table *t, const ois
     const oisp_json_edge *e = edges + h;
     if (e->node == 0)
       return NULL;
-    if (e->size == size && same_key(t->pool + e->name, p, size))
+    if (e->size == size && oisp_equal(t->pool + e->name, p, size))
       return e;
   }
 }

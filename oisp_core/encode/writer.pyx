@@ -26,6 +26,9 @@ from oisp_core.types cimport (
     oisp_verdict, oisp_wipe, oisp_writer)
 
 
+cdef extern from "oisp/bytes.h" nogil:
+    size_t oisp_percent_decode(uint8_t* out, size_t room, const uint8_t* source, size_t size)
+
 cdef extern from "oisp/exchange.h" nogil:
     const int64_t ABSENT "OISP_ABSENT"
 
@@ -150,8 +153,11 @@ cdef extern from "oisp/sha256.h" nogil:
 
 cdef extern from "oisp/line.h" nogil:
     enum:
+        OISP_DECIMAL
         OISP_TIME_TEXT
         OISP_TIME_FRACTION
+    int oisp_decimal(char* digits, uint64_t v)
+    void oisp_fixed_digits(char* to, uint32_t width, uint32_t v)
     void oisp_time_text(char* t, uint64_t ns)
     ctypedef struct oisp_line:
         oisp_writer* w
@@ -752,31 +758,6 @@ cdef void put_provider(oisp_line* to) noexcept nogil:
         to.missing |= MISSING_PROVIDER
 
 
-cdef int hex_value(uint8_t c) noexcept nogil:
-    if c >= c"0" and c <= c"9":
-        return c - c"0"
-    if (c | 0x20) >= c"a" and (c | 0x20) <= c"f":
-        return (c | 0x20) - c"a" + 10
-    return -1
-
-
-cdef uint32_t percent_decode(const oisp_slice* s, uint8_t* plain, uint32_t room) noexcept nogil:
-    """A stretch of a request target: Bedrock's model ids come as `...-v1%3A0`."""
-    cdef uint32_t i = 0, n = 0
-    cdef int high, low
-    while i < s.size and n < room:
-        plain[n] = s.data[i]
-        if s.data[i] == c"%" and i + 2 < s.size:
-            high = hex_value(s.data[i + 1])
-            low = hex_value(s.data[i + 2])
-            if high >= 0 and low >= 0:
-                plain[n] = <uint8_t> (high << 4 | low)
-                i += 2
-        n += 1
-        i += 1
-    return n
-
-
 cdef oisp_model_match known_model(oisp_line* to, const oisp_text* named, const oisp_slice* of_path) noexcept nogil:
     """What is publicly known of the model that a text names, or else the path."""
     cdef oisp_model_match none
@@ -794,7 +775,7 @@ cdef oisp_model_match known_model(oisp_line* to, const oisp_text* named, const o
         size = named.size
         is_json_string(&name, &size, named.form)
     elif of_path != NULL:
-        size = percent_decode(of_path, plain, sizeof(plain))
+        size = <uint32_t> oisp_percent_decode(plain, sizeof(plain), of_path.data, of_path.size)
         name = plain
     else:
         return none
@@ -897,7 +878,7 @@ cdef void put_model(oisp_line* to, const oisp_text* named) noexcept nogil:
     elif of_request and v != NULL and v.model.size:
         of_path = &v.model
         line_key(to, b'"model":{"id":"')
-        line_must(to, oisp_put_plain(&to.w.out, plain, percent_decode(of_path, plain, sizeof(plain))))
+        line_must(to, oisp_put_plain(&to.w.out, plain, oisp_percent_decode(plain, sizeof(plain), of_path.data, of_path.size)))
         line_put(to, b'"')
     else:
         to.missing |= MISSING_MODEL
@@ -1851,20 +1832,21 @@ cdef oisp_status repeat_chunk(oisp_writer* w, const oisp_exchange* x, uint64_t t
     cdef const uint32_t* sizes = line.sizes
     cdef oisp_ulid id
     cdef uint8_t* p
-    cdef uint32_t number = x.chunk_index - 1 if x.chunk_index else 0
+    cdef char digits[OISP_DECIMAL]
+    cdef int first = oisp_decimal(digits, x.chunk_index - 1 if x.chunk_index else 0)
     writer_ulid(w, ts, &id)
     if not oisp_buffer_reserve(&w.out, <size_t> sizes[0] + sizes[1] + sizes[2] + sizes[3] + sizes[4] + text.size + 128):
         return OISP_LIMIT
     if ts // 1000000000 != line.second:
         oisp_time_text(line.time, ts)
         line.second = ts // 1000000000
-    put_fraction(line.time + OISP_TIME_FRACTION, <uint32_t> (ts // 1000 % 1000000))
+    oisp_fixed_digits(line.time + OISP_TIME_FRACTION, 6, <uint32_t> (ts // 1000 % 1000000))
     p = w.out.data + w.out.size
     p = put_run(put_run(p, pieces, sizes[0]), <const uint8_t*> id.text, 26)
     pieces += sizes[0]
     p = put_run(put_run(p, pieces, sizes[1]), <const uint8_t*> line.time, OISP_TIME_TEXT)
     pieces += sizes[1]
-    p = put_digits(put_run(p, pieces, sizes[2]), number)
+    p = put_run(put_run(p, pieces, sizes[2]), <const uint8_t*> digits + first, OISP_DECIMAL - first)
     pieces += sizes[2]
     p = put_run(put_run(p, pieces, sizes[3]), oisp_text_data(x, text), text.size)
     p = put_run(p, pieces + sizes[3], sizes[4])
@@ -1875,25 +1857,6 @@ cdef oisp_status repeat_chunk(oisp_writer* w, const oisp_exchange* x, uint64_t t
 cdef inline uint8_t* put_run(uint8_t* p, const uint8_t* data, uint32_t size) noexcept nogil:
     memcpy(p, data, size)
     return p + size
-
-
-cdef inline void put_fraction(char* p, uint32_t microseconds) noexcept nogil:
-    cdef int i
-    for i in range(5, -1, -1):
-        p[i] = <char> (48 + microseconds % 10)
-        microseconds //= 10
-
-
-cdef inline uint8_t* put_digits(uint8_t* p, uint32_t n) noexcept nogil:
-    cdef uint8_t digits[10]
-    cdef int at = 10
-    while True:
-        at -= 1
-        digits[at] = <uint8_t> (48 + n % 10)
-        n //= 10
-        if n == 0:
-            break
-    return put_run(p, digits + at, <uint32_t> (10 - at))
 
 
 cdef void put_chunk_length(oisp_line* to) noexcept nogil:

@@ -33,7 +33,7 @@ from oisp_core.types cimport (
 
 cdef extern from "oisp/bytes.h" nogil:
     int oisp_equal_nocase(const uint8_t* data, const char* lower, size_t size)
-    int oisp_hex(uint8_t c)
+    size_t oisp_percent_decode(uint8_t* out, size_t room, const uint8_t* source, size_t size)
 
 cdef extern from "string.h" nogil:
     void* memmem(const void* data, size_t size, const void* what, size_t what_size)
@@ -142,7 +142,6 @@ cdef void undo_escapes(uint8_t* d, oisp_multipart_span* s) noexcept nogil:
 cdef void undo_extended(uint8_t* d, oisp_multipart_span* s) noexcept nogil:
     cdef uint32_t end = s.at + s.size
     cdef uint32_t i = s.at
-    cdef uint32_t to
     cdef int quotes = 0
     while i < end and quotes < 2:
         quotes += d[i] == c"'"
@@ -150,16 +149,7 @@ cdef void undo_extended(uint8_t* d, oisp_multipart_span* s) noexcept nogil:
     if quotes < 2:
         return
     s.at = i
-    to = i
-    while i < end:
-        if d[i] == c'%' and i + 2 < end and oisp_hex(d[i + 1]) >= 0 and oisp_hex(d[i + 2]) >= 0:
-            d[to] = <uint8_t>(oisp_hex(d[i + 1]) << 4 | oisp_hex(d[i + 2]))
-            i += 2
-        else:
-            d[to] = d[i]
-        to += 1
-        i += 1
-    s.size = to - s.at
+    s.size = <uint32_t> oisp_percent_decode(d + i, end - i, d + i, end - i)
 
 
 # Where a line begins a delimiter may stand at once: the line end that belongs to it was read already.

@@ -167,23 +167,36 @@ static inline int oisp_equal_nocase(const uint8_t *data, const char *lower, size
   return 1;
 }
 
-/* Equal, of 8 bytes or more. Up to 32 without a loop: what is compared with what came before it is nearly always equal, and
- * then nothing waits for the answer. */
+static inline uint64_t oisp_differ8(const uint8_t *a, const uint8_t *b) {
+  uint64_t x, y;
+  memcpy(&x, a, 8);
+  memcpy(&y, b, 8);
+  return x ^ y;
+}
+
+static inline uint32_t oisp_differ4(const uint8_t *a, const uint8_t *b) {
+  uint32_t x, y;
+  memcpy(&x, a, 4);
+  memcpy(&y, b, 4);
+  return x ^ y;
+}
+
+/* Whether they are equal. Up to 32 bytes without a call: what is compared with what came before it, or found by its hash, is
+ * short and nearly always equal, and then nothing waits for the answer. */
 static inline int oisp_equal(const uint8_t *a, const uint8_t *b, size_t size) {
-  uint64_t x[4], y[4];
   if (size > 32)
     return memcmp(a, b, size) == 0;
-  size_t next = size < 16 ? size - 8 : 8;
-  size_t back = size < 16 ? size - 8 : size - 16;
-  memcpy(&x[0], a, 8);
-  memcpy(&x[1], a + next, 8);
-  memcpy(&x[2], a + back, 8);
-  memcpy(&x[3], a + size - 8, 8);
-  memcpy(&y[0], b, 8);
-  memcpy(&y[1], b + next, 8);
-  memcpy(&y[2], b + back, 8);
-  memcpy(&y[3], b + size - 8, 8);
-  return ((x[0] ^ y[0]) | (x[1] ^ y[1]) | (x[2] ^ y[2]) | (x[3] ^ y[3])) == 0;
+  if (size > 16)
+    return (oisp_differ8(a, b) | oisp_differ8(a + 8, b + 8) | oisp_differ8(a + size - 16, b + size - 16) |
+            oisp_differ8(a + size - 8, b + size - 8)) == 0;
+  if (size >= 8)
+    return (oisp_differ8(a, b) | oisp_differ8(a + size - 8, b + size - 8)) == 0;
+  if (size >= 4)
+    return (oisp_differ4(a, b) | oisp_differ4(a + size - 4, b + size - 4)) == 0;
+  for (size_t i = 0; i < size; i++)
+    if (a[i] != b[i])
+      return 0;
+  return 1;
 }
 
 /* What lies there will soon be read. Any address may be given. */
@@ -194,6 +207,20 @@ static inline int oisp_hex(uint8_t c) {
   static const uint8_t above[256] = {['0'] = 1, 2,  3,  4,  5,  6,          7,  8,  9,  10, ['A'] = 11,
                                      12,        13, 14, 15, 16, ['a'] = 11, 12, 13, 14, 15, 16};
   return above[c] - 1;
+}
+
+/* What percent-encoding stands for (RFC 3986 section 2.1), at most `room` bytes; a sign that begins none stays. Answers how many
+ * bytes; `out` may be `from`. */
+static inline size_t oisp_percent_decode(uint8_t *out, size_t room, const uint8_t *from, size_t size) {
+  size_t n = 0;
+  for (size_t i = 0; i < size && n < room; i++, n++) {
+    int value = -1;
+    if (from[i] == '%' && i + 2 < size)
+      value = oisp_hex(from[i + 1]) * 16 | oisp_hex(from[i + 2]); /* below 0 where one of them is */
+    out[n] = value < 0 ? from[i] : (uint8_t)value;
+    i += value < 0 ? 0 : 2;
+  }
+  return n;
 }
 
 #endif

@@ -123,14 +123,22 @@ __attribute__((always_inline)) static inline void line_key(oisp_line *l, const c
   l->w->out.size += comma + (uint32_t)size;
 }
 
-static inline void line_unsigned(oisp_line *l, uint64_t v) {
-  char digits[20];
-  int at = 20;
+#define OISP_DECIMAL 20 /* digits of the largest number */
+
+/* In decimal at the end of `digits`; answers where it begins. */
+static inline int oisp_decimal(char digits[OISP_DECIMAL], uint64_t v) {
+  int at = OISP_DECIMAL;
   do {
     digits[--at] = (char)('0' + v % 10);
     v /= 10;
   } while (v);
-  line_raw(l, digits + at, (size_t)(20 - at));
+  return at;
+}
+
+static inline void line_unsigned(oisp_line *l, uint64_t v) {
+  char digits[OISP_DECIMAL];
+  int at = oisp_decimal(digits, v);
+  line_raw(l, digits + at, (size_t)(OISP_DECIMAL - at));
 }
 
 static inline void line_integer(oisp_line *l, int64_t v) {
@@ -174,6 +182,11 @@ static inline void line_must(oisp_line *l, int done) {
 #define OISP_TIME_TEXT 29
 #define OISP_TIME_FRACTION 21 /* where its six digits of microseconds stand */
 
+static inline void oisp_fixed_digits(char *to, uint32_t width, uint32_t v) {
+  for (uint32_t k = width; k > 0; k--, v /= 10)
+    to[k - 1] = (char)('0' + v % 10);
+}
+
 /* `2025-12-22T20:15:05.123456Z` in quotes. Days to civil date: the year begins in March, so that the leap day is its last. */
 static inline void oisp_time_text(char *t, uint64_t ns) {
   uint64_t us = ns / 1000, seconds = us / 1000000;
@@ -187,11 +200,15 @@ static inline void oisp_time_text(char *t, uint64_t ns) {
   memcpy(t, "\"0000-00-00T00:00:00.000000Z\"", OISP_TIME_TEXT);
   const struct {
     uint32_t at, width, value;
-  } parts[] = {{1, 4, year},         {6, 2, month},    {9, 2, day}, {12, 2, of_day / 3600}, {15, 2, of_day / 60 % 60},
-               {18, 2, of_day % 60}, {21, 6, fraction}};
+  } parts[] = {{1, 4, year},
+               {6, 2, month},
+               {9, 2, day},
+               {12, 2, of_day / 3600},
+               {15, 2, of_day / 60 % 60},
+               {18, 2, of_day % 60},
+               {OISP_TIME_FRACTION, 6, fraction}};
   for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++)
-    for (uint32_t k = parts[i].width, v = parts[i].value; k > 0; k--, v /= 10)
-      t[parts[i].at + k - 1] = (char)('0' + v % 10);
+    oisp_fixed_digits(t + parts[i].at, parts[i].width, parts[i].value);
 }
 
 static inline void line_time(oisp_line *l, uint64_t ns) {
