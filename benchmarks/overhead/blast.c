@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0
  *
- * What `oisp-bench live` probes: a TLS client and server in one process over a BIO pair, which writes when it is told to
+ * What `python -m benchmarks.overhead` probes: a TLS client and server in one process over a BIO pair, which writes when it is told to
  * and says what each SSL_write took. Usage: blast CERT KEY; then lines `SIZE COUNT` on standard input, each answered by
  * `MIN MEDIAN WALL` in nanoseconds: of one SSL_write, and of all of it with the reads.
  */
