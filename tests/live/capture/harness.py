@@ -54,6 +54,7 @@ def watch(
     """The command of a command scope, until it ends. With `consume` off the ring is only read afterwards."""
     run = Run()
     options.setdefault("libraries", [private.libssl])
+    options.setdefault("ring_bytes", 1 << 26)  # all that a test moves: a busy machine may be slow to read it
     with Capture(Scope.command(), **options) as capture:
         capture.start()
         ring = RingBuffer(capture.ring_fd, capture.ring_bytes)
